@@ -1,0 +1,206 @@
+//! `SENT[slot]` and `BOARD[slot]`: which probes left when, and which of them were answered.
+//!
+//! `SENT` holds the last two probes of an address, each one word: sequence (high 16 bits) and the send time in
+//! monotonic nanoseconds modulo 2^48 (78 hours). The probe with sequence n stands at index n & 1. Two are enough
+//! because a policy's confirmation probes are at least half a timeout apart, so a third never leaves before the
+//! first one's deadline.
+//!
+//! `BOARD` word 0 is what the judge reads: sequence of the newest answered probe (high 16 bits), a mask of the
+//! answered probes (8 bits: bit i is the probe i before it), and that newest probe's RTT in nanoseconds (low 40
+//! bits). One word, one store, so a reader never sees half of it. Word 1 is the other MAC that answered for the
+//! address (low 48 bits, network order of bytes from the low end) and how often (high 16 bits, saturating).
+
+/// Words of `SENT` for one slot.
+pub const SENT_WORDS: usize = 2;
+/// Words of `BOARD` for one slot.
+pub const BOARD_WORDS: usize = 2;
+
+const TIME_MASK: u64 = (1 << 48) - 1;
+const RTT_MASK: u64 = (1 << 40) - 1;
+
+/// One entry of `SENT`.
+#[inline(always)]
+pub const fn sent(sequence: u16, now_ns: u64) -> u64 {
+    (sequence as u64) << 48 | now_ns & TIME_MASK
+}
+
+/// The sequence of an entry of `SENT`.
+#[inline(always)]
+pub const fn sent_sequence(entry: u64) -> u16 {
+    (entry >> 48) as u16
+}
+
+/// Nanoseconds from an entry of `SENT` to now.
+#[inline(always)]
+pub const fn elapsed(entry: u64, now_ns: u64) -> u64 {
+    now_ns.wrapping_sub(entry) & TIME_MASK
+}
+
+/// Word 0 of a slot that was just given to an address whose first probe will be `sequence + 1`: everything before
+/// counts as answered, so no reply fits.
+#[inline(always)]
+pub const fn fresh(sequence: u16) -> u64 {
+    (sequence as u64) << 48 | 0xff << 40
+}
+
+/// The newest answered sequence of a word 0.
+#[inline(always)]
+pub const fn newest(word: u64) -> u16 {
+    (word >> 48) as u16
+}
+
+/// RTT in nanoseconds of the newest answered probe; 0 before the first reply.
+#[inline(always)]
+pub const fn rtt(word: u64) -> u64 {
+    word & RTT_MASK
+}
+
+/// Whether the probe with that sequence was answered in time.
+#[inline(always)]
+pub const fn answered(word: u64, sequence: u16) -> bool {
+    let behind = newest(word).wrapping_sub(sequence);
+    behind < 8 && word >> (40 + behind as u32) & 1 == 1
+}
+
+/// Word 0 after an answer in time to `sequence`.
+#[inline(always)]
+pub const fn answer(word: u64, sequence: u16, rtt_ns: u64) -> u64 {
+    let behind = newest(word).wrapping_sub(sequence);
+    if behind < 8 {
+        return word | 1 << (40 + behind as u32);
+    }
+    let ahead = sequence.wrapping_sub(newest(word));
+    let mask = (word >> 40) & 0xff;
+    let mask = if ahead < 8 { mask << ahead & 0xff } else { 0 };
+    let rtt_ns = if rtt_ns > RTT_MASK { RTT_MASK } else { rtt_ns };
+    (sequence as u64) << 48 | (mask | 1) << 40 | rtt_ns
+}
+
+/// What became of a reply that is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// In time and the first: this is the new word 0.
+    Answer(u64),
+    /// That probe was answered before.
+    Duplicate,
+    /// After its deadline, or to a probe that is no longer remembered.
+    Late,
+}
+
+/// Matches a reply that names its sequence (ICMP).
+#[inline(always)]
+pub const fn match_sequence(entry: u64, word: u64, sequence: u16, now_ns: u64, timeout_ns: u64) -> Match {
+    if sent_sequence(entry) != sequence {
+        return Match::Late;
+    }
+    if answered(word, sequence) {
+        return Match::Duplicate;
+    }
+    let rtt = elapsed(entry, now_ns);
+    if rtt > timeout_ns { Match::Late } else { Match::Answer(answer(word, sequence, rtt)) }
+}
+
+/// Matches a reply that names no sequence (ARP): it answers the newest probe, or the one before where the newest
+/// has its answer already. With two probes under way the RTT of the first is therefore a lower bound.
+#[inline(always)]
+pub const fn match_newest(entries: [u64; 2], word: u64, now_ns: u64, timeout_ns: u64) -> Match {
+    let (a, b) = (entries[0], entries[1]);
+    let (new, old) = if (sent_sequence(b).wrapping_sub(sent_sequence(a)) as i16) > 0 { (b, a) } else { (a, b) };
+    match match_sequence(new, word, sent_sequence(new), now_ns, timeout_ns) {
+        Match::Duplicate => match_sequence(old, word, sent_sequence(old), now_ns, timeout_ns),
+        other => other,
+    }
+}
+
+/// Word 1 after one more answer from another MAC.
+#[inline(always)]
+pub const fn other_mac(word: u64, mac: [u8; 6]) -> u64 {
+    let count = word >> 48;
+    let count = if count == 0xffff { count } else { count + 1 };
+    count << 48 | u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
+}
+
+/// The other MAC of a word 1 and how often it answered, when it ever did.
+pub fn other(word: u64) -> Option<([u8; 6], u16)> {
+    let [a, b, c, d, e, f, ..] = word.to_le_bytes();
+    match (word >> 48) as u16 {
+        0 => None,
+        count => Some(([a, b, c, d, e, f], count)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn fresh_slot_takes_no_reply() {
+        for sequence in [0, 1, 7, 0xffff] {
+            let word = fresh(sequence);
+            let entries = [sent(sequence & !1, 0), sent(sequence | 1, 0)];
+            assert!(answered(word, sequence));
+            assert!(!answered(word, sequence.wrapping_add(1)));
+            let old = if sequence & 1 == 0 { [entries[0], sent(sequence.wrapping_sub(1), 0)] } else { entries };
+            assert_eq!(match_newest(old, word, MS, 300 * MS), Match::Duplicate);
+        }
+    }
+
+    #[test]
+    fn each_probe_is_answered_once_and_across_the_wrap_of_the_sequence() {
+        let mut word = fresh(0xfffe);
+        for sequence in [0xffffu16, 0, 1, 2] {
+            let entry = sent(sequence, 5 * MS);
+            let Match::Answer(next) = match_sequence(entry, word, sequence, 6 * MS, 300 * MS) else { panic!() };
+            assert_eq!((newest(next), rtt(next)), (sequence, MS));
+            assert_eq!(match_sequence(entry, next, sequence, 7 * MS, 300 * MS), Match::Duplicate);
+            word = next;
+        }
+        assert!(answered(word, 0xffff) && answered(word, 2) && !answered(word, 3));
+    }
+
+    #[test]
+    fn older_probe_answered_after_the_newer_keeps_both_and_the_newer_rtt() {
+        let word = fresh(10);
+        let Match::Answer(word) = match_sequence(sent(12, 200 * MS), word, 12, 210 * MS, 300 * MS) else { panic!() };
+        assert!(!answered(word, 11));
+        let Match::Answer(word) = match_sequence(sent(11, 0), word, 11, 250 * MS, 300 * MS) else { panic!() };
+        assert!(answered(word, 11) && answered(word, 12));
+        assert_eq!(rtt(word), 10 * MS);
+    }
+
+    #[test]
+    fn reply_after_the_deadline_or_to_a_forgotten_probe_is_late() {
+        let word = fresh(10);
+        assert_eq!(match_sequence(sent(11, 0), word, 11, 301 * MS, 300 * MS), Match::Late);
+        assert_eq!(match_sequence(sent(13, 0), word, 11, MS, 300 * MS), Match::Late);
+    }
+
+    #[test]
+    fn arp_reply_answers_the_newest_then_the_one_before_then_is_a_duplicate() {
+        let entries = [sent(12, 200 * MS), sent(11, 0)];
+        let word = fresh(10);
+        let Match::Answer(word) = match_newest(entries, word, 210 * MS, 300 * MS) else { panic!() };
+        assert!(answered(word, 12) && !answered(word, 11));
+        let Match::Answer(word) = match_newest(entries, word, 220 * MS, 300 * MS) else { panic!() };
+        assert!(answered(word, 11));
+        assert_eq!(match_newest(entries, word, 230 * MS, 300 * MS), Match::Duplicate);
+    }
+
+    #[test]
+    fn send_times_survive_the_wrap_of_48_bits() {
+        let entry = sent(3, (1 << 48) - 5);
+        assert_eq!(elapsed(entry, (1 << 48) + 10), 15);
+    }
+
+    #[test]
+    fn other_mac_counts_and_saturates() {
+        assert_eq!(other(0), None);
+        let mut word = 0;
+        for _ in 0..70_000 {
+            word = other_mac(word, [2, 0, 0, 0, 0, 9]);
+        }
+        assert_eq!(other(word), Some(([2, 0, 0, 0, 0, 9], 0xffff)));
+    }
+}

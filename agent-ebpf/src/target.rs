@@ -1,0 +1,95 @@
+//! `TARGET[slot]`: all that the kernel side knows of an address. Written by userspace, read by the programs.
+//!
+//! ```text
+//!  word 0..2   address        16 bytes, network order, IPv4 as ::ffff:a.b.c.d
+//!  word 2      mac            6 bytes, then network: u16 little-endian
+//!  word 3      nonce: u32, timeout in milliseconds: u16, flags: u8, spare: u8
+//! ```
+//! 32 bytes, four words, each stored with one atomic store. Userspace clears word 3 first and writes it last, so
+//! a program never takes a half-written target for a live one: a target without [`LIVE`] is nobody's.
+
+/// Words of a target.
+pub const WORDS: usize = 4;
+
+/// Flag: the slot is in use.
+pub const LIVE: u8 = 1 << 0;
+/// Flag: probed with ARP; otherwise with ICMP echo.
+pub const ARP: u8 = 1 << 1;
+
+/// One address as the kernel side sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The address, IPv4 mapped.
+    pub address: [u8; 16],
+    /// Where frames go: the host's MAC or the gateway's; zero while it is not known.
+    pub mac: [u8; 6],
+    /// The agent's number of the network.
+    pub network: u16,
+    /// Drawn anew each time the slot is given to an address: an old reply never fits a new host.
+    pub nonce: u32,
+    /// How long a reply may take, in milliseconds.
+    pub timeout_ms: u16,
+    /// [`LIVE`], [`ARP`].
+    pub flags: u8,
+}
+
+impl Target {
+    /// As four words.
+    pub fn words(&self) -> [u64; WORDS] {
+        let mut head = [0; 8];
+        let mut tail = [0; 8];
+        head.copy_from_slice(&self.address[..8]);
+        tail.copy_from_slice(&self.address[8..]);
+        let [a, b, c, d, e, f] = self.mac;
+        let [n0, n1] = self.network.to_le_bytes();
+        let last = u64::from(self.nonce) | u64::from(self.timeout_ms) << 32 | u64::from(self.flags) << 48;
+        [u64::from_le_bytes(head), u64::from_le_bytes(tail), u64::from_le_bytes([a, b, c, d, e, f, n0, n1]), last]
+    }
+
+    /// From four words.
+    #[inline(always)]
+    pub fn from_words(words: [u64; WORDS]) -> Self {
+        let [h0, h1, h2, h3, h4, h5, h6, h7] = words[0].to_le_bytes();
+        let [t0, t1, t2, t3, t4, t5, t6, t7] = words[1].to_le_bytes();
+        let [a, b, c, d, e, f, n0, n1] = words[2].to_le_bytes();
+        Target {
+            address: [h0, h1, h2, h3, h4, h5, h6, h7, t0, t1, t2, t3, t4, t5, t6, t7],
+            mac: [a, b, c, d, e, f],
+            network: u16::from_le_bytes([n0, n1]),
+            nonce: words[3] as u32,
+            timeout_ms: (words[3] >> 32) as u16,
+            flags: (words[3] >> 48) as u8,
+        }
+    }
+
+    /// The IPv4 address in network order, when it is one (RFC 4291, 2.5.5.2).
+    #[inline(always)]
+    pub fn v4(&self) -> [u8; 4] {
+        [self.address[12], self.address[13], self.address[14], self.address[15]]
+    }
+}
+
+/// An IPv4 address, in network order, as an address of 16 bytes.
+#[inline(always)]
+pub const fn mapped(v4: [u8; 4]) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_words_round_trip() {
+        let target = Target {
+            address: mapped([10, 1, 2, 3]),
+            mac: [2, 0x52, 10, 1, 2, 3],
+            network: 513,
+            nonce: 0xdead_beef,
+            timeout_ms: 60_000,
+            flags: LIVE | ARP,
+        };
+        assert_eq!(Target::from_words(target.words()), target);
+        assert_eq!(target.v4(), [10, 1, 2, 3]);
+    }
+}

@@ -1,0 +1,69 @@
+//! Monotonic time as the kernel programs see it: `CLOCK_MONOTONIC`, in nanoseconds.
+//!
+//! Stages take [`Mono`] as an argument. Only the engine's loop and the transmitter ask [`now`].
+
+use std::ops::{Add, Sub};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A moment of the monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mono(u64);
+
+impl Mono {
+    /// From nanoseconds since boot.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Mono(nanos)
+    }
+
+    /// Nanoseconds since boot.
+    pub const fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Time since an earlier moment; zero when that moment is later.
+    pub fn since(self, earlier: Mono) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Mono {
+    type Output = Mono;
+
+    fn add(self, duration: Duration) -> Mono {
+        Mono(self.0 + nanos(duration))
+    }
+}
+
+impl Sub<Duration> for Mono {
+    type Output = Mono;
+
+    fn sub(self, duration: Duration) -> Mono {
+        Mono(self.0.saturating_sub(nanos(duration)))
+    }
+}
+
+/// Nanoseconds of a duration; the longest ones of a policy are far below 2^64.
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The monotonic clock now.
+pub fn now() -> Mono {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap_or_else(|_| nix::sys::time::TimeSpec::new(0, 0));
+    Mono(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+/// Milliseconds since the Unix epoch, as states and events are stamped.
+pub fn unix_ms(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// The inverse of [`unix_ms`].
+pub fn from_unix_ms(ms: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(ms)
+}
+
+/// RFC 3339 in UTC with milliseconds, as the API and the alarms write times.
+pub fn rfc3339(ms: u64) -> String {
+    humantime::format_rfc3339_millis(from_unix_ms(ms)).to_string()
+}

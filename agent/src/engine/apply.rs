@@ -1,0 +1,179 @@
+//! Following a new table: removals at once, changes and additions piece by piece, so that the hands never wait.
+
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+use rand::Rng as _;
+use rollcall_agent_ebpf::target::{self, Target};
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use super::network::Way;
+use super::{Class, EMPTY, Engine, Job, Note, Step};
+use crate::clock::{self, Mono};
+use crate::policy::Method;
+use crate::reply::Program;
+use crate::roster::{Assignment, Plan, Roster};
+use crate::schedule::Timing;
+use crate::unit::{Blind, Verdict};
+use crate::verdict::{Judgement, Thresholds};
+use crate::view::{self, Series, Shown};
+
+/// Assignments carried out in one turn: well under a millisecond.
+const PIECE: usize = 1000;
+
+impl Engine {
+    /// Begins to follow a plan. The keeper sends one at a time.
+    pub(super) fn begin(&mut self, plan: Plan, larger: Option<Program>, done: oneshot::Sender<Result<(), String>>, now: Mono) {
+        if let Some(program) = larger
+            && let Err(error) = self.grow(program)
+        {
+            self.tell(Note::Done(done, Err(error)));
+            return;
+        }
+        for slot in plan.removed {
+            self.vacate(slot);
+        }
+        let known: Vec<u16> = self.classes.keys().copied().collect();
+        for (number, group) in &plan.roster.groups {
+            if known.contains(number) && self.classes.get(number).is_some_and(|class| class.series.group == *group) {
+                continue;
+            }
+            let series = Arc::new(Series::new(group.clone()));
+            let policy = &group.policy;
+            let class = Class {
+                network: group.number,
+                timing: Timing::from(policy),
+                thresholds: Thresholds::from(policy),
+                arp: policy.method == Method::Arp,
+                series,
+                rtt: Histogram::new_from(&view::rtt_histogram()),
+            };
+            self.classes.insert(*number, class);
+        }
+        self.tell(Note::Roster(plan.roster.clone(), plan.forgotten));
+        let changes = plan.changed.into_iter().map(Step::Change);
+        let left = changes.chain(plan.added.into_iter().map(Step::Add)).collect();
+        self.job = Some(Job { roster: plan.roster, left, done: Some(done) });
+        self.work(now);
+    }
+
+    /// Swaps in a program with larger arrays.
+    fn grow(&mut self, mut program: Program) -> Result<(), String> {
+        let (before, after) = (self.arrays.capacity(), program.arrays().capacity());
+        program.take_over(&mut self.program).map_err(|error| format!("the arrays could not be made larger: {error}"))?;
+        self.program = program;
+        self.arrays = self.program.arrays().clone();
+        self.view.arrays.store(self.arrays.clone());
+        info!(target: "reply", before, after, "the arrays grew");
+        Ok(())
+    }
+
+    /// Carries out a piece of the plan under way.
+    pub(super) fn work(&mut self, now: Mono) {
+        let Some(mut job) = self.job.take() else { return };
+        for _ in 0..PIECE {
+            match job.left.pop_front() {
+                Some(Step::Change(assignment)) => self.change(&job.roster, assignment, now),
+                Some(Step::Add(assignment)) => self.occupy(&job.roster, assignment, now),
+                None => break,
+            }
+        }
+        if !job.left.is_empty() {
+            self.job = Some(job);
+            return;
+        }
+        self.classes.retain(|number, _| job.roster.groups.contains_key(number));
+        if let Ok(mut series) = self.view.series.write() {
+            *series = self.classes.iter().map(|(number, class)| (*number, class.series.clone())).collect();
+        }
+        if let Some(done) = job.done.take() {
+            self.tell(Note::Done(done, Ok(())));
+        }
+    }
+
+    fn vacate(&mut self, slot: u32) {
+        let Some(cell) = self.cells.get(slot as usize).copied().filter(|cell| cell.live) else { return };
+        if let (Some(network), Some(address)) = (self.classes.get(&cell.group).and_then(|class| class.network), self.address(slot)) {
+            self.unlearn(network, address, slot);
+        }
+        self.schedule.remove(slot);
+        self.arrays.vacate(slot);
+        self.cells[slot as usize] = EMPTY;
+        self.view.clear(slot);
+        self.view.verdicts.at(slot).store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn occupy(&mut self, roster: &Roster, assignment: Assignment, now: Mono) {
+        let Assignment { slot, restored, group, .. } = assignment;
+        if self.cells.len() <= slot as usize {
+            self.cells.resize(slot as usize + 1, EMPTY);
+        }
+        let mut random = rand::rng();
+        let (sequence, nonce) = (random.random(), random.random());
+        let judgement = restored.map_or(Judgement::default(), |(verdict, _)| Judgement::restored(verdict));
+        let since_ms = restored.filter(|(verdict, _)| *verdict == judgement.verdict()).map_or(self.wall_ms, |(_, since)| since);
+        let cell = &mut self.cells[slot as usize];
+        *cell = super::Cell { judgement, live: true, group, judged: sequence, ..EMPTY };
+        if judgement.verdict() == Verdict::Down {
+            cell.first_miss = 0;
+        }
+        self.view.clear(slot);
+        self.view.show(slot, Shown { verdict: judgement.verdict(), blind: None, misses: 0, since_ms });
+        let Some((mut target, way)) = self.aim(roster, assignment) else {
+            self.set_blind(slot, Some(Blind::NoNetwork));
+            return;
+        };
+        target.nonce = nonce;
+        if let Err(error) = self.arrays.occupy(slot, &target, sequence) {
+            error!(target: "reply", address = ?self.address(slot), %error, "this address cannot be watched: its verdict is unknown; please report it");
+            self.set_blind(slot, Some(Blind::Overload));
+            return;
+        }
+        self.follow(slot, way, now);
+    }
+
+    fn change(&mut self, roster: &Roster, assignment: Assignment, now: Mono) {
+        let Assignment { slot, group, .. } = assignment;
+        let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.live) else { return };
+        cell.group = group;
+        let Some((aim, way)) = self.aim(roster, assignment) else { return };
+        if self.arrays.target(slot).is_some() {
+            self.arrays.change(slot, |target| *target = Target { nonce: target.nonce, ..aim });
+            self.follow(slot, way, now);
+        }
+    }
+
+    /// What the kernel side must know of an address, and which way its probes go; `None` without a network.
+    fn aim(&self, roster: &Roster, assignment: Assignment) -> Option<(Target, Way)> {
+        let record = roster.table.records().get(assignment.record as usize)?;
+        let class = self.classes.get(&assignment.group)?;
+        let network = class.network?;
+        let way = self.way(network, record.address(), class.arp, record.mac());
+        let (Way::Direct(mac) | Way::Gateway(mac)) = way;
+        let timeout_ms = u16::try_from(clock::nanos(class.timing.timeout) / 1_000_000).unwrap_or(u16::MAX);
+        let flags = target::LIVE | if class.arp { target::ARP } else { 0 };
+        let mac = mac.unwrap_or_default().0;
+        Some((Target { address: record.octets(), mac, network, nonce: 0, timeout_ms, flags }, way))
+    }
+
+    /// Puts a slot on its dial and sees to it that its way gets known.
+    fn follow(&mut self, slot: u32, way: Way, now: Mono) {
+        let Some(cell) = self.cells.get_mut(slot as usize) else { return };
+        cell.routed = matches!(way, Way::Gateway(_));
+        let Some(class) = self.classes.get(&cell.group) else { return };
+        let (timing, network) = (class.timing, class.network);
+        self.schedule.add(slot, timing, now);
+        let blind = match way {
+            Way::Direct(Some(_)) | Way::Gateway(Some(_)) => None,
+            Way::Direct(None) => {
+                if let (Some(network), Some(address)) = (network, self.address(slot)) {
+                    self.learn(network, address, slot, now);
+                }
+                Some(Blind::NoMac)
+            }
+            Way::Gateway(None) => Some(Blind::NoGateway),
+        };
+        self.set_blind(slot, blind);
+    }
+}

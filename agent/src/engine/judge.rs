@@ -1,0 +1,107 @@
+//! Judging: what became of the probes whose deadline has passed, and what the verdict is then.
+
+use std::time::Duration;
+
+use super::{Engine, Note, Turned};
+use crate::clock::Mono;
+use crate::unit::Verdict;
+use crate::verdict::{Outcome, Turn};
+use crate::view::Shown;
+
+impl Engine {
+    pub(super) fn judge(&mut self, now: Mono) {
+        let mut due = std::mem::take(&mut self.due);
+        self.schedule.judge(now, |slot| due.push(slot));
+        for slot in due.drain(..) {
+            self.settle(slot, now);
+        }
+        self.due = due;
+    }
+
+    /// Judges every probe of a slot that was answered or whose deadline has passed, in their order.
+    fn settle(&mut self, slot: u32, now: Mono) {
+        loop {
+            let Some(cell) = self.cells.get(slot as usize).filter(|cell| cell.live) else { return };
+            let (Some(class), Some(traces)) = (self.classes.get(&cell.group), self.arrays.traces(slot)) else { return };
+            if cell.judged == traces.newest() {
+                return;
+            }
+            let sequence = cell.judged.wrapping_add(1);
+            let elapsed = traces.elapsed(sequence, now.nanos()).map(Duration::from_nanos);
+            let sent = now - elapsed.unwrap_or_default();
+            let outcome = match elapsed {
+                _ if traces.answered(sequence) => Outcome::Reply,
+                Some(elapsed) if elapsed <= class.timing.timeout => {
+                    self.schedule.deadline(slot, sent + class.timing.timeout + super::TICK);
+                    return;
+                }
+                elapsed => match self.blindness(class.network, elapsed.map(|_| sent), class.timing.timeout) {
+                    Some(blind) => Outcome::Void(blind),
+                    None => Outcome::Miss,
+                },
+            };
+            if outcome == Outcome::Reply
+                && let Some(rtt) = traces.rtt(sequence)
+                && let Some(class) = self.classes.get_mut(&self.cells[slot as usize].group)
+            {
+                class.rtt.saturating_record(rtt);
+            }
+            self.cells[slot as usize].judged = sequence;
+            self.outcome(slot, outcome, sent, now);
+        }
+    }
+
+    /// Takes one outcome of a probe sent at `sent` into account.
+    pub(super) fn outcome(&mut self, slot: u32, outcome: Outcome, sent: Mono, now: Mono) {
+        let stamp = self.stamp(sent);
+        let cell = &mut self.cells[slot as usize];
+        let Some(class) = self.classes.get(&cell.group) else { return };
+        match outcome {
+            Outcome::Reply => {
+                class.series.replies.add(1);
+                cell.last_reply = stamp;
+                self.view.note(slot, true);
+            }
+            Outcome::Miss => {
+                class.series.misses.add(1);
+                if cell.judgement.misses() == 0 {
+                    cell.first_miss = stamp;
+                }
+                self.view.note(slot, false);
+            }
+            Outcome::Void(_) => class.series.voids.add(1),
+        }
+        let misses = cell.judgement.misses();
+        let turn = cell.judgement.judge(outcome, class.thresholds);
+        let judgement = cell.judgement;
+        match turn {
+            Some(turn) => self.turned(slot, turn),
+            None if judgement.misses() != misses => {
+                let shown = Shown::from_word(self.view.verdicts.at(slot).load(std::sync::atomic::Ordering::Relaxed));
+                self.view.show(slot, Shown { misses: judgement.misses(), ..shown });
+            }
+            None => {}
+        }
+        if judgement.wants_confirmation() {
+            self.schedule.confirm(slot, now);
+        } else {
+            self.schedule.settle(slot);
+        }
+    }
+
+    /// Shows a verdict that turned, and tells of it.
+    pub(super) fn turned(&mut self, slot: u32, turn: Turn) {
+        let Some(cell) = self.cells.get(slot as usize) else { return };
+        let judgement = cell.judgement;
+        // Down since the first miss, as people count it; anything else since now.
+        let since_ms = match judgement.verdict() {
+            Verdict::Down | Verdict::Suspect => self.stamp_ms(cell.first_miss).unwrap_or(self.wall_ms),
+            _ => self.wall_ms,
+        };
+        let (misses, blind) = (judgement.misses(), judgement.blind());
+        self.view.show(slot, Shown { verdict: judgement.verdict(), blind, misses, since_ms });
+        let last_reply_ms = self.stamp_ms(cell.last_reply);
+        let Turn { from, to } = turn;
+        self.tell(Note::Turn(Turned { slot, from, to, blind, misses, at_ms: self.wall_ms, since_ms, last_reply_ms }));
+    }
+}

@@ -1,0 +1,288 @@
+//! Engine: the one thread that owns schedule, verdicts, transmitters and program, and the one module that knows all stages.
+//!
+//! It turns once a [`TICK`]: take commands, carry out a piece of the plan under way, judge whose deadline passed, send
+//! what is due. Nothing it does waits: commands come in by a channel, what it has to say goes out by another, and what
+//! it knows is read by others from the [`View`].
+
+mod apply;
+mod judge;
+mod network;
+mod send;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use crossbeam_channel::Receiver as Commands;
+use hdrhistogram::Histogram;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
+pub use self::network::Attachment;
+use self::network::Network;
+use crate::alarm::Key;
+use crate::clock::{self, Mono};
+use crate::reply::{Arrays, Program};
+use crate::roster::{Assignment, Plan, Roster};
+use crate::schedule::{Pps, Schedule, Throttle, Timing};
+use crate::unit::{Blind, Verdict};
+use crate::verdict::{Judgement, Thresholds};
+use crate::view::{self, Series, View};
+
+/// One turn of the engine.
+pub const TICK: Duration = Duration::from_millis(1);
+/// A pause between two turns from which on the agent itself was not well: probes under way then are evidence of nothing.
+const STALL: Duration = Duration::from_millis(100);
+/// Between two refreshes of what the view cannot show directly.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Between two ICMP identifiers: firewalls forget long-lived ones.
+const ID_LIFETIME: Duration = Duration::from_secs(600);
+
+/// What the engine can be told to do.
+pub enum Command {
+    /// Follow a new table. `larger` is a program with larger arrays, where the plan needs one.
+    Apply {
+        /// What to do.
+        plan: Box<Plan>,
+        /// A prepared program with more slots.
+        larger: Option<Box<Program>>,
+        /// Told when all is done.
+        done: oneshot::Sender<Result<(), String>>,
+    },
+    /// An interface came, went, or changed its carrier.
+    Link {
+        /// The agent's number of the network.
+        network: u16,
+        /// Up and with carrier.
+        running: bool,
+    },
+    /// An interface was made anew: attach to it again.
+    Reattach {
+        /// The agent's number of the network.
+        network: u16,
+        /// All that is needed for it.
+        attachment: Box<Attachment>,
+    },
+}
+
+/// What the engine tells, in order.
+pub enum Note {
+    /// A verdict turned.
+    Turn(Turned),
+    /// From here on, slots mean this roster. The keys are those that are gone.
+    Roster(Arc<Roster>, Vec<Key>),
+    /// A command was carried out, and all before it was told: tell the one who gave it.
+    Done(oneshot::Sender<Result<(), String>>, Result<(), String>),
+}
+
+/// A verdict that turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turned {
+    /// Whose.
+    pub slot: u32,
+    /// The verdict before.
+    pub from: Verdict,
+    /// The verdict now.
+    pub to: Verdict,
+    /// Why it is unknown.
+    pub blind: Option<Blind>,
+    /// Misses in a row.
+    pub misses: u8,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// When the first of these misses was sent, likewise.
+    pub since_ms: u64,
+    /// When the address answered last, likewise; `None`: never since the agent runs.
+    pub last_reply_ms: Option<u64>,
+}
+
+/// The engine's own state of one slot. 20 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    judgement: Judgement,
+    live: bool,
+    /// Behind a gateway: its MAC is the gateway's.
+    routed: bool,
+    /// Number of its group.
+    group: u16,
+    /// Sequence of the last probe that was judged.
+    judged: u16,
+    /// In hundredths of a second since the engine started, modulo 2^32 (1.3 years); one more than the time, 0: never.
+    first_miss: u32,
+    last_reply: u32,
+}
+
+const EMPTY: Cell =
+    Cell { judgement: Judgement::NEW, live: false, routed: false, group: 0, judged: 0, first_miss: 0, last_reply: 0 };
+
+/// A group as the engine needs it, with what it counted since the last refresh.
+struct Class {
+    network: Option<u16>,
+    timing: Timing,
+    thresholds: Thresholds,
+    arp: bool,
+    series: Arc<Series>,
+    rtt: Histogram<u64>,
+}
+
+/// A plan that is being carried out piece by piece.
+struct Job {
+    roster: Arc<Roster>,
+    left: VecDeque<Step>,
+    done: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+enum Step {
+    Change(Assignment),
+    Add(Assignment),
+}
+
+/// The engine.
+pub struct Engine {
+    program: Program,
+    arrays: Arc<Arrays>,
+    schedule: Schedule,
+    throttle: Throttle,
+    cells: Vec<Cell>,
+    classes: BTreeMap<u16, Class>,
+    networks: Vec<Network>,
+    job: Option<Job>,
+    view: Arc<View>,
+    notes: mpsc::UnboundedSender<Note>,
+    start: Mono,
+    last: Mono,
+    /// Wall clock in milliseconds at this turn.
+    wall_ms: u64,
+    /// The last time the engine stood still, from and to.
+    stalled: Option<(Mono, Mono)>,
+    refreshed: Mono,
+    id: u16,
+    id_since: Mono,
+    late: Histogram<u64>,
+    late_behind: u64,
+    /// Slots to be judged in this turn; kept for its memory.
+    due: Vec<u32>,
+}
+
+impl Engine {
+    /// An engine on attached networks that watches nobody yet.
+    pub fn new(program: Program, networks: Vec<Attachment>, pps: Pps, view: Arc<View>, notes: mpsc::UnboundedSender<Note>) -> Self {
+        let now = clock::now();
+        let arrays = program.arrays().clone();
+        let id = rand::random_range(1..=u16::MAX);
+        arrays.set_ids(id, id);
+        Engine {
+            program,
+            arrays,
+            schedule: Schedule::default(),
+            throttle: Throttle::new(pps, now),
+            cells: Vec::new(),
+            classes: BTreeMap::new(),
+            networks: networks.into_iter().map(Network::new).collect(),
+            job: None,
+            view,
+            notes,
+            start: now,
+            last: now,
+            wall_ms: clock::unix_ms(SystemTime::now()),
+            stalled: None,
+            refreshed: now,
+            id,
+            id_since: now,
+            late: view::late_histogram(),
+            late_behind: 0,
+            due: Vec::new(),
+        }
+    }
+
+    /// Turns until `stop` is set. Dropping the engine afterwards detaches the program and closes the sockets.
+    pub fn run(mut self, commands: &Commands<Command>, stop: &AtomicBool) {
+        let mut next = clock::now();
+        self.networks_start(next);
+        while !stop.load(Ordering::Relaxed) {
+            let now = clock::now();
+            while let Ok(command) = commands.try_recv() {
+                self.command(command, now);
+            }
+            self.turn(now, clock::unix_ms(SystemTime::now()));
+            next = (next + TICK).max(now);
+            let rest = next.since(clock::now());
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
+            }
+        }
+    }
+
+    /// One turn.
+    fn turn(&mut self, now: Mono, wall_ms: u64) {
+        self.wall_ms = wall_ms;
+        if now.since(self.last) > STALL {
+            self.stalled = Some((self.last, now));
+            self.view.stalls.add(1);
+            let milliseconds = now.since(self.last).as_millis() as u64;
+            warn!(target: "engine", milliseconds, "the agent stood still: probes of that time count as nothing; is the machine overloaded or was it suspended?");
+        }
+        self.last = now;
+        self.work(now);
+        self.resolve(now);
+        self.judge(now);
+        self.send(now);
+        if now.since(self.refreshed) >= REFRESH {
+            self.refreshed = now;
+            self.refresh(now);
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Mono) {
+        match command {
+            Command::Apply { plan, larger, done } => self.begin(*plan, larger.map(|program| *program), done, now),
+            Command::Link { network, running } => self.link(network, running, now),
+            Command::Reattach { network, attachment } => self.reattach(network, *attachment, now),
+        }
+    }
+
+    /// Brings into the view what is not written there directly.
+    fn refresh(&mut self, now: Mono) {
+        for class in self.classes.values_mut().filter(|class| !class.rtt.is_empty()) {
+            // A scrape holds the lock for some microseconds; then the next second will do.
+            if let Ok(mut rtt) = class.series.rtt.try_lock() {
+                let _ = rtt.add(&class.rtt);
+                class.rtt.reset();
+            }
+        }
+        if let Ok(mut late) = self.view.late.try_lock() {
+            let _ = late.add(&self.late);
+            self.late.reset();
+        }
+        for (shown, count) in self.view.frames.iter().zip(self.program.counters()) {
+            shown.store(count, Ordering::Relaxed);
+        }
+        self.view.waiting.store(self.schedule.waiting() as u64, Ordering::Relaxed);
+        if now.since(self.id_since) >= ID_LIFETIME {
+            let before = std::mem::replace(&mut self.id, rand::random_range(1..=u16::MAX));
+            self.arrays.set_ids(self.id, before);
+            self.id_since = now;
+        }
+        if self.late_behind > 0 {
+            warn!(target: "schedule", skipped = self.late_behind, "probes were skipped: the cap `pps` is too low for the policies, or the machine too slow");
+            self.late_behind = 0;
+        }
+    }
+
+    /// Now, in the hundredths of a second that cells count in.
+    fn stamp(&self, at: Mono) -> u32 {
+        (at.since(self.start).as_millis() as u64 / 10) as u32 + 1
+    }
+
+    /// The wall clock at a stamp.
+    fn stamp_ms(&self, stamp: u32) -> Option<u64> {
+        (stamp != 0).then(|| self.wall_ms - u64::from(self.stamp(self.last).wrapping_sub(stamp)) * 10)
+    }
+
+    fn tell(&self, note: Note) {
+        if self.notes.send(note).is_err() {
+            info!(target: "engine", "nobody listens any more: the agent is stopping");
+        }
+    }
+}

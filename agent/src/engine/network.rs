@@ -1,0 +1,283 @@
+//! The networks: carrier, gateway, MACs to be learned, and the times in which the agent could not see.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::send::Batch;
+use super::{Engine, TICK};
+use crate::clock::Mono;
+use crate::link::Interface;
+use crate::reply::Receive;
+use crate::resolve::{Asker, Found, Resolver};
+use crate::unit::{Blind, Mac, unmapped};
+use crate::wire::{ArpSocket, Transmit};
+
+/// After blindness ends, what was under way before and shortly after still counts as nothing: bridges and switches
+/// need a moment to forward again.
+const GRACE: Duration = Duration::from_secs(1);
+/// Between two tries to send into a network that refused.
+const RETRY: Duration = Duration::from_secs(1);
+/// Between two looks at the resolver's socket.
+const RESOLVE: Duration = Duration::from_millis(5);
+
+/// A network with its open sockets.
+pub struct Attachment {
+    /// Its name.
+    pub name: String,
+    /// Its interface.
+    pub interface: Interface,
+    /// The gateway for addresses that are not on the link.
+    pub gateway: Option<Ipv4Addr>,
+    /// Prefixes that are on the link.
+    pub on_link: Vec<(Ipv4Addr, u8)>,
+    /// The way onto the wire.
+    pub transmitter: Box<dyn Transmit>,
+    /// The resolver's socket.
+    pub arp: ArpSocket,
+    /// Which receiver the operator asked for, for the case that the interface is made anew.
+    pub receive: Receive,
+}
+
+pub(super) struct Network {
+    pub(super) name: String,
+    pub(super) interface: Interface,
+    pub(super) transmitter: Box<dyn Transmit>,
+    pub(super) batch: Batch,
+    pub(super) blind: Option<Blind>,
+    /// From when to when the agent last could not see it.
+    blind_from: Mono,
+    blind_to: Mono,
+    arp: ArpSocket,
+    resolver: Resolver,
+    gateway: Option<Ipv4Addr>,
+    gateway_mac: Option<Mac>,
+    on_link: Vec<(Ipv4Addr, u8)>,
+    resolved: Mono,
+}
+
+impl Network {
+    pub(super) fn new(attachment: Attachment) -> Self {
+        let Attachment { name, interface, gateway, on_link, transmitter, arp, receive: _ } = attachment;
+        Network {
+            name,
+            interface,
+            transmitter,
+            batch: Batch::default(),
+            blind: None,
+            blind_from: Mono::default(),
+            blind_to: Mono::default(),
+            arp,
+            resolver: Resolver::default(),
+            gateway,
+            gateway_mac: None,
+            on_link,
+            resolved: Mono::default(),
+        }
+    }
+
+    /// From now on nothing of this network can be believed.
+    pub(super) fn blind(&mut self, reason: Blind, now: Mono) {
+        if self.blind.is_none() {
+            self.blind_from = now;
+        }
+        self.blind = Some(reason);
+        self.blind_to = now + GRACE;
+    }
+
+    fn sees(&mut self, now: Mono) {
+        self.blind = None;
+        self.blind_to = now + GRACE;
+    }
+
+    /// Whether an address is reached without a gateway.
+    fn is_on_link(&self, address: Ipv4Addr) -> bool {
+        self.on_link.iter().any(|(prefix, length)| {
+            let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
+            (u32::from(address) ^ u32::from(*prefix)) & mask == 0
+        })
+    }
+}
+
+/// Where the probes of an address go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Straight to its MAC; `None` while that is not known.
+    Direct(Option<Mac>),
+    /// Through the gateway; `None` while its MAC is not known.
+    Gateway(Option<Mac>),
+}
+
+impl Engine {
+    pub(super) fn networks_start(&mut self, now: Mono) {
+        for number in 0..self.networks.len() {
+            let network = &mut self.networks[number];
+            if let Some(gateway) = network.gateway {
+                network.resolver.want(gateway, Asker::Gateway, now);
+            }
+            let running = network.interface.running;
+            if !running {
+                self.link(number as u16, false, now);
+            }
+        }
+    }
+
+    /// How an address of a network is reached: ARP is asked on the link only, ICMP may have to pass the gateway.
+    pub(super) fn way(&self, network: u16, address: IpAddr, arp: bool, mac: Option<Mac>) -> Way {
+        let (Some(network), IpAddr::V4(v4)) = (self.networks.get(usize::from(network)), address) else { return Way::Direct(mac) };
+        if arp || network.is_on_link(v4) { Way::Direct(mac) } else { Way::Gateway(network.gateway_mac) }
+    }
+
+    /// Begins to ask for the MAC of a slot's address.
+    pub(super) fn learn(&mut self, network: u16, address: IpAddr, slot: u32, now: Mono) {
+        if let (Some(network), IpAddr::V4(v4)) = (self.networks.get_mut(usize::from(network)), address) {
+            network.resolver.want(v4, Asker::Slot(slot), now);
+        }
+    }
+
+    /// Stops asking for it.
+    pub(super) fn unlearn(&mut self, network: u16, address: IpAddr, slot: u32) {
+        if let (Some(network), IpAddr::V4(v4)) = (self.networks.get_mut(usize::from(network)), address) {
+            network.resolver.forget(v4, slot);
+        }
+    }
+
+    /// The carrier of a network came or went.
+    pub(super) fn link(&mut self, number: u16, running: bool, now: Mono) {
+        let (Some(network), Some(view)) = (self.networks.get_mut(usize::from(number)), self.view.networks.get(usize::from(number))) else {
+            return;
+        };
+        let (name, interface) = (&network.name, &network.interface.name);
+        match (running, network.blind) {
+            (false, None | Some(Blind::SendError)) => {
+                warn!(target: "wire", network = %name, %interface, "the link is down: the verdicts of this network are unknown until it is back");
+                network.blind(Blind::LinkDown, now);
+            }
+            (true, Some(Blind::LinkDown)) => {
+                info!(target: "wire", network = %name, %interface, "the link is back");
+                network.sees(now);
+            }
+            _ => {}
+        }
+        view.set_blind(network.blind);
+    }
+
+    /// The interface of a network was made anew.
+    pub(super) fn reattach(&mut self, number: u16, attachment: Attachment, now: Mono) {
+        let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
+        self.program.detach(number);
+        let (name, interface) = (attachment.name.clone(), attachment.interface.clone());
+        network.transmitter = attachment.transmitter;
+        network.arp = attachment.arp;
+        network.interface = attachment.interface;
+        if let Err(error) = self.program.attach(number, &interface, attachment.receive) {
+            warn!(target: "reply", network = %name, interface = %interface.name, %error, "cannot attach to the new interface: the verdicts stay unknown");
+            network.blind(Blind::LinkDown, now);
+            return;
+        }
+        info!(target: "wire", network = %name, interface = %interface.name, index = interface.index, "attached to the new interface");
+        self.link(number, interface.running, now);
+    }
+
+    /// Asks for MACs, hears the answers, tries networks again that refused to send.
+    pub(super) fn resolve(&mut self, now: Mono) {
+        for number in 0..self.networks.len() {
+            let network = &mut self.networks[number];
+            if now.since(network.resolved) < RESOLVE {
+                continue;
+            }
+            network.resolved = now;
+            if network.blind == Some(Blind::SendError) && now.since(network.blind_from) >= RETRY {
+                network.blind_from = now;
+                network.sees(now);
+                self.view.networks[number].set_blind(None);
+            }
+            let network = &mut self.networks[number];
+            if network.blind.is_some() {
+                continue;
+            }
+            let mut found = Vec::new();
+            let mut asks = Vec::new();
+            found.extend(network.resolver.advance(now, &mut asks));
+            for (address, mac) in asks {
+                // A question that could not be sent is asked again like one that was not answered.
+                let _ = network.arp.ask(address, mac);
+            }
+            while let Ok(Some((address, mac))) = network.arp.answer() {
+                found.extend(network.resolver.answered(address, mac));
+            }
+            self.view.networks[number].unresolved.store(network.resolver.open() as u64, std::sync::atomic::Ordering::Relaxed);
+            for found in found {
+                self.found(number as u16, found, now);
+            }
+        }
+    }
+
+    fn found(&mut self, number: u16, found: Found, now: Mono) {
+        match found {
+            Found::Mac(Asker::Slot(slot), mac) => self.point(slot, mac),
+            Found::Mac(Asker::Gateway, mac) => self.gateway(number, Some(mac), now),
+            Found::GatewayLost => self.gateway(number, None, now),
+        }
+    }
+
+    /// Points the probes of a slot at a MAC that was learned.
+    fn point(&mut self, slot: u32, mac: Mac) {
+        self.arrays.change(slot, |target| target.mac = mac.0);
+        self.set_blind(slot, None);
+    }
+
+    pub(super) fn set_blind(&mut self, slot: u32, blind: Option<Blind>) {
+        if let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.live)
+            && let Some(turn) = cell.judgement.set_blind(blind)
+        {
+            self.turned(slot, turn);
+        }
+    }
+
+    /// The gateway of a network was found or lost: all that lies behind it follows.
+    fn gateway(&mut self, number: u16, mac: Option<Mac>, now: Mono) {
+        let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
+        network.gateway_mac = mac;
+        let (name, address) = (&network.name, network.gateway);
+        match mac {
+            Some(mac) => info!(target: "wire", network = %name, gateway = ?address, %mac, "gateway found"),
+            None => {
+                warn!(target: "wire", network = %name, gateway = ?address, "the gateway does not answer: what lies behind it is unknown until it does");
+                // What is under way through it was perhaps lost with it.
+                network.blind_from = now - 3 * GRACE;
+                network.blind_to = now + TICK;
+            }
+        }
+        for slot in 0..self.cells.len() as u32 {
+            let cell = self.cells[slot as usize];
+            if cell.live && cell.routed && self.classes.get(&cell.group).is_some_and(|class| class.network == Some(number)) {
+                if let Some(mac) = mac {
+                    self.arrays.change(slot, |target| target.mac = mac.0);
+                }
+                self.set_blind(slot, if mac.is_some() { None } else { Some(Blind::NoGateway) });
+            }
+        }
+    }
+
+    /// Why a probe that was sent then and not answered says nothing; `None`: it does say something.
+    pub(super) fn blindness(&self, network: Option<u16>, sent: Option<Mono>, timeout: Duration) -> Option<Blind> {
+        let Some(sent) = sent else { return Some(Blind::Overload) };
+        let overlaps = |from: Mono, to: Mono| sent <= to && sent + timeout >= from;
+        if self.stalled.is_some_and(|(from, to)| overlaps(from, to)) {
+            return Some(Blind::Overload);
+        }
+        let Some(network) = self.networks.get(usize::from(network?)) else { return Some(Blind::NoNetwork) };
+        match network.blind {
+            Some(blind) => Some(blind),
+            None if network.blind_to > Mono::default() && overlaps(network.blind_from, network.blind_to) => Some(Blind::LinkDown),
+            None => None,
+        }
+    }
+
+    /// The address of a slot, from `TARGET`.
+    pub(super) fn address(&self, slot: u32) -> Option<IpAddr> {
+        self.arrays.target(slot).map(|target| unmapped(target.address))
+    }
+}

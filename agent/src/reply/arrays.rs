@@ -1,0 +1,257 @@
+//! The per-address arrays that agent and XDP program share, with the operations that keep them whole.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rollcall_agent_ebpf::target::{self, Target};
+use rollcall_agent_ebpf::{board, config, index};
+
+use super::region::Region;
+
+/// `TARGET`, `SENT`, `BOARD`, `INDEX`, `CONFIG` and `NETWORKS` of one loaded program.
+#[derive(Debug)]
+pub struct Arrays {
+    pub(super) target: Region<{ target::WORDS }>,
+    pub(super) sent: Region<{ board::SENT_WORDS }>,
+    pub(super) board: Region<{ board::BOARD_WORDS }>,
+    pub(super) index: Region<{ index::BUCKET_WORDS }>,
+    pub(super) config: Region<{ config::WORDS }>,
+    pub(super) networks: Region<1>,
+}
+
+/// `INDEX` has no room within reach for one more address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no room in the reply index for this address")]
+pub struct IndexFull;
+
+/// What became of one probe, as far as `SENT` and `BOARD` say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traces {
+    sent: [u64; board::SENT_WORDS],
+    word: u64,
+}
+
+impl Traces {
+    /// Sequence of the newest probe.
+    pub fn newest(&self) -> u16 {
+        let [even, odd] = self.sent.map(board::sent_sequence);
+        if (odd.wrapping_sub(even) as i16) > 0 { odd } else { even }
+    }
+
+    /// Nanoseconds since that probe left; `None` when it is no longer remembered.
+    pub fn elapsed(&self, sequence: u16, now_ns: u64) -> Option<u64> {
+        let entry = self.sent[usize::from(sequence & 1)];
+        (board::sent_sequence(entry) == sequence).then(|| board::elapsed(entry, now_ns))
+    }
+
+    /// Whether that probe was answered in time.
+    pub fn answered(&self, sequence: u16) -> bool {
+        board::answered(self.word, sequence)
+    }
+
+    /// RTT in nanoseconds, if that probe is the newest answered one.
+    pub fn rtt(&self, sequence: u16) -> Option<u64> {
+        (board::newest(self.word) == sequence && self.answered(sequence)).then(|| board::rtt(self.word))
+    }
+}
+
+impl Arrays {
+    /// Slots.
+    pub fn capacity(&self) -> u32 {
+        self.target.len() as u32
+    }
+
+    /// Bytes of kernel memory behind the mappings.
+    pub fn bytes(&self) -> usize {
+        self.target.bytes() + self.sent.bytes() + self.board.bytes() + self.index.bytes() + self.config.bytes() + self.networks.bytes()
+    }
+
+    /// What a slot probes; `None` when the slot is not in use.
+    pub fn target(&self, slot: u32) -> Option<Target> {
+        let target = Target::from_words(load(self.target.words(slot)?));
+        (target.flags & target::LIVE != 0).then_some(target)
+    }
+
+    /// Gives a slot to an address whose first probe will have the sequence after `sequence`. The target becomes live last.
+    pub fn occupy(&self, slot: u32, target: &Target, sequence: u16) -> Result<(), IndexFull> {
+        self.index_insert(slot, target)?;
+        if let (Some(sent), Some(board)) = (self.sent.words(slot), self.board.words(slot)) {
+            let before = sequence.wrapping_sub(1);
+            sent[usize::from(sequence & 1)].store(board::sent(sequence, 0), Ordering::Relaxed);
+            sent[usize::from(before & 1)].store(board::sent(before, 0), Ordering::Relaxed);
+            board[0].store(board::fresh(sequence), Ordering::Relaxed);
+            board[1].store(0, Ordering::Relaxed);
+        }
+        self.store_target(slot, target);
+        Ok(())
+    }
+
+    /// Changes MAC, timeout or flags of a live slot; address, network and nonce stay.
+    pub fn change(&self, slot: u32, change: impl FnOnce(&mut Target)) {
+        if let Some(mut target) = self.target(slot) {
+            change(&mut target);
+            self.store_target(slot, &target);
+            if let Some(board) = self.board.words(slot) {
+                board[1].store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Frees a slot: from now on no reply fits it.
+    pub fn vacate(&self, slot: u32) {
+        let (Some(target), Some(words)) = (self.target(slot), self.target.words(slot)) else { return };
+        words[3].store(0, Ordering::Release);
+        self.index_remove(slot, &target);
+    }
+
+    fn store_target(&self, slot: u32, target: &Target) {
+        let Some(words) = self.target.words(slot) else { return };
+        let new = target.words();
+        words[3].store(0, Ordering::Release);
+        words[0].store(new[0], Ordering::Release);
+        words[1].store(new[1], Ordering::Release);
+        words[2].store(new[2], Ordering::Release);
+        words[3].store(new[3], Ordering::Release);
+    }
+
+    /// What is known of the last probes of a slot. `SENT` is read first: a reply that comes in between is then seen.
+    pub fn traces(&self, slot: u32) -> Option<Traces> {
+        let sent = load(self.sent.words(slot)?);
+        let word = self.board.words(slot)?[0].load(Ordering::Acquire);
+        Some(Traces { sent, word })
+    }
+
+    /// RTT in nanoseconds of the last reply, when there was one.
+    pub fn rtt(&self, slot: u32) -> Option<u64> {
+        let rtt = board::rtt(self.board.words(slot)?[0].load(Ordering::Relaxed));
+        (rtt != 0).then_some(rtt)
+    }
+
+    /// The other MAC that answered for the address, and how often.
+    pub fn other_mac(&self, slot: u32) -> Option<([u8; 6], u16)> {
+        board::other(self.board.words(slot)?[1].load(Ordering::Relaxed))
+    }
+
+    /// Writes down that the next probe of a slot leaves now; returns its sequence, and what stood there before for [`Arrays::undo`].
+    pub fn note_sent(&self, slot: u32, now_ns: u64) -> Option<(u16, u64)> {
+        let words = self.sent.words(slot)?;
+        let traces = Traces { sent: load(words), word: 0 };
+        let sequence = traces.newest().wrapping_add(1);
+        let before = words[usize::from(sequence & 1)].swap(board::sent(sequence, now_ns), Ordering::Release);
+        Some((sequence, before))
+    }
+
+    /// Takes back [`Arrays::note_sent`] of a probe that could not leave.
+    pub fn undo(&self, slot: u32, sequence: u16, before: u64) {
+        if let Some(words) = self.sent.words(slot) {
+            words[usize::from(sequence & 1)].store(before, Ordering::Release);
+        }
+    }
+
+    /// Sets the ICMP identifiers that answers may carry.
+    pub fn set_ids(&self, current: u16, previous: u16) {
+        if let Some(words) = self.config.words(0) {
+            words[config::IDS].store(config::ids_word(current, previous), Ordering::Release);
+        }
+    }
+
+    /// Says which network an interface belongs to. False: no room near its place.
+    pub fn set_network(&self, interface: u32, network: u16) -> bool {
+        let places = || (0..config::NETWORK_PROBES).filter_map(|step| self.networks.words(config::network_place(interface, step)));
+        let same = places().find(|words| config::network(words[0].load(Ordering::Relaxed), interface).is_some());
+        match same.or_else(|| places().find(|words| words[0].load(Ordering::Relaxed) == 0)) {
+            Some(words) => {
+                words[0].store(config::network_entry(interface, network), Ordering::Release);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn set_buckets(&self) {
+        if let Some(words) = self.config.words(0) {
+            words[config::BUCKETS].store(self.index.len() as u64, Ordering::Release);
+        }
+    }
+
+    /// The two entries of each word of the buckets in which a hash may stand.
+    fn index_words(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
+        let buckets = self.index.len() as u32;
+        (0..index::PROBES)
+            .filter_map(move |probe| self.index.words(index::bucket(hash.wrapping_add(u64::from(probe)), buckets)))
+            .flatten()
+    }
+
+    fn index_insert(&self, slot: u32, target: &Target) -> Result<(), IndexFull> {
+        let hash = index::hash(target.network, &target.address);
+        let entry = u64::from(index::entry(hash, slot));
+        for word in self.index_words(hash) {
+            let pair = word.load(Ordering::Relaxed);
+            for shift in [0, 32] {
+                if (pair >> shift) as u32 == 0 {
+                    word.store(pair | entry << shift, Ordering::Release);
+                    return Ok(());
+                }
+            }
+        }
+        Err(IndexFull)
+    }
+
+    fn index_remove(&self, slot: u32, target: &Target) {
+        let hash = index::hash(target.network, &target.address);
+        let entry = index::entry(hash, slot);
+        for word in self.index_words(hash) {
+            let pair = word.load(Ordering::Relaxed);
+            for shift in [0, 32] {
+                if (pair >> shift) as u32 == entry {
+                    word.store(pair & !(0xffff_ffff << shift), Ordering::Release);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Copies targets, index and configuration of a smaller set: all that only userspace writes.
+    pub(super) fn adopt(&self, old: &Arrays) {
+        copy(&old.config, &self.config);
+        copy(&old.networks, &self.networks);
+        self.set_buckets();
+        copy(&old.target, &self.target);
+        for slot in 0..old.capacity() {
+            if let Some(target) = old.target(slot) {
+                // A larger index that is at most half full takes what the smaller one took; if chance forbids it, the slot is
+                // unreachable for ARP and its probes are void, see `Engine`.
+                let _ = self.index_insert(slot, &target);
+            }
+        }
+    }
+
+    /// Copies `SENT` and `BOARD` of a smaller set, just before the programs are swapped.
+    pub(super) fn adopt_traces(&self, old: &Arrays) {
+        copy(&old.sent, &self.sent);
+        copy(&old.board, &self.board);
+    }
+
+    /// Takes over replies that reached the old set between [`Arrays::adopt_traces`] and the swap of the programs. `before`
+    /// is not needed: an answered bit is never taken back, so the newer word holds all that the older one does.
+    pub(super) fn adopt_stragglers(&self, old: &Arrays) {
+        for slot in 0..old.capacity() {
+            let (Some(from), Some(to)) = (old.board.words(slot), self.board.words(slot)) else { continue };
+            let (old_word, new_word) = (from[0].load(Ordering::Acquire), to[0].load(Ordering::Acquire));
+            if old_word != new_word && board::newest(old_word).wrapping_sub(board::newest(new_word)) < 0x8000 {
+                to[0].store(old_word, Ordering::Release);
+            }
+        }
+    }
+}
+
+fn load<const N: usize>(words: &[AtomicU64; N]) -> [u64; N] {
+    std::array::from_fn(|i| words[i].load(Ordering::Acquire))
+}
+
+fn copy<const WORDS: usize>(from: &Region<WORDS>, to: &Region<WORDS>) {
+    for element in 0..from.len().min(to.len()) as u32 {
+        if let (Some(from), Some(to)) = (from.words(element), to.words(element)) {
+            from.iter().zip(to).for_each(|(from, to)| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed));
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Reply: the XDP program that recognises answers in the driver, and the arrays that it shares with the agent.
+//!
+//! [`Program::load`] loads the program with arrays of a given size; [`Program::attach`] attaches it to the interface
+//! of a network, native where the driver can, else generic. Attachments are links: they vanish with the process.
+//! [`Program::grow`] replaces a program by one with larger arrays while replies keep coming in.
+
+mod arrays;
+mod region;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use aya::maps::{Map, MapData, PerCpuArray};
+use aya::programs::xdp::{XdpLink, XdpLinkId};
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+use rollcall_agent_ebpf::reason::{self, Reason};
+use rollcall_agent_ebpf::{SLOTS_MAX, config, index};
+use serde::{Deserialize, Serialize};
+
+use crate::link::Interface;
+
+pub use arrays::{Arrays, IndexFull, Traces};
+pub use region::Region;
+
+/// The XDP program, built by `cargo xtask build-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ROLLCALL_XDP"));
+/// Its name; the number is [`rollcall_agent_ebpf::VERSION`].
+const PROGRAM: &str = "rollcall_v1";
+
+/// Which receiver the operator asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Receive {
+    /// The best that works.
+    #[default]
+    Auto,
+    /// XDP in the driver.
+    Native,
+    /// XDP in the kernel's generic receive path.
+    Generic,
+}
+
+/// Which receiver works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiver {
+    /// XDP in the driver.
+    Native,
+    /// XDP in the kernel's generic receive path.
+    Generic,
+}
+
+impl Receiver {
+    /// Name in the metrics and the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Receiver::Native => "xdp-native",
+            Receiver::Generic => "xdp-generic",
+        }
+    }
+}
+
+/// Why the receiver does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplyError {
+    /// The kernel refused the program or its arrays.
+    #[error("the kernel does not take the XDP program: {0}: the agent needs root (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) and Linux 5.10 or newer")]
+    Load(String),
+    /// An array could not be mapped.
+    #[error("cannot map the array {name} of the XDP program: {source}: is there enough memory, and is the locked-memory limit high enough?")]
+    Map { name: &'static str, source: io::Error },
+    /// Somebody else's program is there.
+    #[error("{interface} already has an XDP program that is not ours ({owner}): it is left alone; detach it, or give rollcall another interface")]
+    Taken { interface: String, owner: String },
+    /// The interface takes no XDP program in any mode asked for.
+    #[error("cannot attach XDP to {interface}: {detail}")]
+    Attach { interface: String, detail: String },
+    /// More addresses than slots.
+    #[error("{wanted} slots are more than the {SLOTS_MAX} that one agent can hold: split the table over several agents")]
+    TooMany { wanted: u64 },
+}
+
+/// The loaded program with its arrays and attachments.
+pub struct Program {
+    ebpf: Ebpf,
+    arrays: Arc<Arrays>,
+    counters: PerCpuArray<MapData, u64>,
+    /// What programs before this one counted.
+    counted: [u64; reason::COUNT as usize],
+    links: BTreeMap<u16, XdpLinkId>,
+}
+
+impl Program {
+    /// Loads the program with room for `slots` addresses.
+    pub fn load(slots: u32) -> Result<Program, ReplyError> {
+        if slots > SLOTS_MAX {
+            return Err(ReplyError::TooMany { wanted: u64::from(slots) });
+        }
+        let slots = slots.max(1);
+        let buckets = index::buckets(slots);
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("TARGET", slots)
+            .map_max_entries("SENT", slots)
+            .map_max_entries("BOARD", slots)
+            .map_max_entries("INDEX", buckets)
+            .load(OBJECT)
+            .map_err(|error| ReplyError::Load(chain(&error)))?;
+        let program: &mut Xdp = ebpf
+            .program_mut(PROGRAM)
+            .ok_or_else(|| ReplyError::Load(format!("the object has no program {PROGRAM}: it was built for another layout")))?
+            .try_into()
+            .map_err(|error: ProgramError| ReplyError::Load(chain(&error)))?;
+        program.load().map_err(|error| ReplyError::Load(chain(&error)))?;
+        let arrays = Arrays {
+            target: region(&mut ebpf, "TARGET", slots)?,
+            sent: region(&mut ebpf, "SENT", slots)?,
+            board: region(&mut ebpf, "BOARD", slots)?,
+            index: region(&mut ebpf, "INDEX", buckets)?,
+            config: region(&mut ebpf, "CONFIG", 1)?,
+            networks: region(&mut ebpf, "NETWORKS", config::NETWORKS)?,
+        };
+        arrays.set_buckets();
+        let counters = ebpf
+            .take_map("COUNTERS")
+            .ok_or_else(|| ReplyError::Load("the object has no map COUNTERS".into()))
+            .and_then(|map| PerCpuArray::try_from(map).map_err(|error| ReplyError::Load(chain(&error))))?;
+        Ok(Program { ebpf, arrays: Arc::new(arrays), counters, counted: [0; reason::COUNT as usize], links: BTreeMap::new() })
+    }
+
+    /// The shared arrays.
+    pub fn arrays(&self) -> &Arc<Arrays> {
+        &self.arrays
+    }
+
+    /// Attaches to the interface of a network, in the calling thread's network namespace.
+    pub fn attach(&mut self, network: u16, interface: &Interface, wish: Receive) -> Result<Receiver, ReplyError> {
+        let name = &interface.name;
+        if !self.arrays.set_network(interface.index, network) {
+            return Err(ReplyError::Attach { interface: name.into(), detail: "too many interfaces".into() });
+        }
+        let modes: &[_] = match wish {
+            Receive::Auto => &[(Receiver::Native, XdpMode::Driver), (Receiver::Generic, XdpMode::Skb)],
+            Receive::Native => &[(Receiver::Native, XdpMode::Driver)],
+            Receive::Generic => &[(Receiver::Generic, XdpMode::Skb)],
+        };
+        let mut refusals = Vec::new();
+        for (receiver, mode) in modes {
+            match self.xdp()?.attach_to_if_index(interface.index, *mode) {
+                Ok(link) => {
+                    self.links.insert(network, link);
+                    return Ok(*receiver);
+                }
+                Err(error) if is_taken(&error) => {
+                    return Err(ReplyError::Taken { interface: name.into(), owner: owner(interface.xdp_program) });
+                }
+                Err(error) => refusals.push(format!("{}: {}", receiver.name(), chain(&error))),
+            }
+        }
+        Err(ReplyError::Attach { interface: name.into(), detail: refusals.join("; ") })
+    }
+
+    /// Detaches from the interface of a network.
+    pub fn detach(&mut self, network: u16) {
+        if let Some(link) = self.links.remove(&network)
+            && let Ok(xdp) = self.xdp()
+        {
+            // The only failure is that the interface is gone, and then so is the attachment.
+            let _ = xdp.detach(link);
+        }
+    }
+
+    /// Test runs and the second transmitter need the program itself.
+    pub fn xdp(&mut self) -> Result<&mut Xdp, ReplyError> {
+        self.ebpf
+            .program_mut(PROGRAM)
+            .ok_or_else(|| ReplyError::Load(format!("the object has no program {PROGRAM}")))?
+            .try_into()
+            .map_err(|error: ProgramError| ReplyError::Load(chain(&error)))
+    }
+
+    /// Takes the place of a smaller program that is attached and running: copies what the kernel wrote, swaps the
+    /// attached programs in place, then fetches what came in meanwhile. `self` was prepared with [`Program::prepare`].
+    /// On an error the old program is what runs, wherever the swap had not come yet; it is returned with the error.
+    pub fn take_over(&mut self, old: &mut Program) -> Result<(), ReplyError> {
+        self.arrays.adopt_traces(&old.arrays);
+        for (network, link) in std::mem::take(&mut old.links) {
+            let link: XdpLink = old.xdp()?.take_link(link).map_err(|error| ReplyError::Load(chain(&error)))?;
+            let id = self.xdp()?.attach_to_link(link).map_err(|error| ReplyError::Load(chain(&error)))?;
+            self.links.insert(network, id);
+        }
+        self.arrays.adopt_stragglers(&old.arrays);
+        self.counted = old.counters();
+        Ok(())
+    }
+
+    /// Loads a program for `slots` and copies all that only userspace writes. Nothing is swapped yet.
+    pub fn prepare(slots: u32, old: &Arrays) -> Result<Program, ReplyError> {
+        let program = Program::load(slots)?;
+        program.arrays.adopt(old);
+        Ok(program)
+    }
+
+    /// Frames by [`Reason`], summed over the CPUs, since the first program was loaded.
+    pub fn counters(&self) -> [u64; reason::COUNT as usize] {
+        let mut sums = self.counted;
+        for (sum, reason) in sums.iter_mut().zip(Reason::ALL) {
+            if let Ok(values) = self.counters.get(&(*reason as u32), 0) {
+                *sum += values.iter().sum::<u64>();
+            }
+        }
+        sums
+    }
+}
+
+fn region<const WORDS: usize>(ebpf: &mut Ebpf, name: &'static str, elements: u32) -> Result<Region<WORDS>, ReplyError> {
+    match ebpf.map(name) {
+        Some(Map::Array(data)) => Region::map(data.fd(), elements).map_err(|source| ReplyError::Map { name, source }),
+        _ => Err(ReplyError::Load(format!("the object has no array {name}"))),
+    }
+}
+
+/// `EEXIST` or `EBUSY`: a program that is not ours holds the interface (net/core/dev.c, `dev_xdp_attach`).
+fn is_taken(error: &ProgramError) -> bool {
+    let code = match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    matches!(code, Some(libc::EBUSY | libc::EEXIST))
+}
+
+/// Says whose program holds the interface, by the number that the kernel gave it.
+fn owner(id: Option<u32>) -> String {
+    let Some(id) = id else { return "`ip link` names it".into() };
+    let name = aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .find(|info| info.id() == id)
+        .and_then(|info| info.name_as_str().map(str::to_owned));
+    format!("{} (id {id})", name.as_deref().unwrap_or("without a name"))
+}
+
+/// An error with its causes on one line; the verifier's log, if there is one, is cut to its end.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    match text.char_indices().rev().nth(1500) {
+        Some((cut, _)) => format!("...{}", &text[cut..]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_name_carries_the_version_of_the_layout() {
+        assert_eq!(PROGRAM, format!("rollcall_v{}", rollcall_agent_ebpf::VERSION));
+    }
+}

@@ -1,0 +1,280 @@
+//! Running: puts the stages together, and takes them apart again within a second of SIGTERM.
+
+use std::collections::HashSet;
+use std::future::IntoFuture;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use crossbeam_channel::Sender;
+use futures::{Stream, StreamExt};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::alarm::{Change, Key, Recovery};
+use crate::config::{Config, NetworkConfig, Prefix};
+use crate::engine::{Attachment, Command, Engine};
+use crate::link::{Links, News};
+use crate::packet::Sender as ProbeSender;
+use crate::register::{self, Register};
+use crate::reply::{Program, Receive};
+use crate::roster::Keeper;
+use crate::schedule::Pps;
+use crate::server::{self, Agent};
+use crate::state::{Restored, State};
+use crate::table::Table;
+use crate::tell::{Events, FLUSH, Teller};
+use crate::unit::Verdict;
+use crate::view::{NetworkView, View};
+use crate::wire::{ArpSocket, Socket, Transmit};
+
+/// Between two looks whether verdicts must be written to the state directory.
+const KEEP: Duration = Duration::from_secs(10);
+/// How long calls that are under way may take when the agent stops.
+const DRAIN: Duration = Duration::from_millis(200);
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> Result<()> {
+    config.check()?;
+    let token = config.token().map_err(anyhow::Error::msg)?;
+    let state = State::open(&config.state_directory)?;
+    let (table, restored) = first_table(&config, &state)?;
+    let recovery = Recovery::read(&config.routes, state.directory())?;
+    let (restored, forgotten) = reconcile(table.as_ref(), restored, &recovery);
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: is another agent running? (listen)", config.listen))?;
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (links, news) = Links::connect()?;
+    let mut program = Program::load(register::slots_for(table.as_ref().map_or(0, Table::len)))?;
+    let (mut attachments, mut shown) = (Vec::new(), Vec::new());
+    for (number, network) in config.networks.iter().enumerate() {
+        let attachment = attach_sockets(&links, network, config.receive).await?;
+        let receiver = program.attach(number as u16, &attachment.interface, config.receive)?;
+        let Attachment { name, interface, gateway, transmitter, .. } = &attachment;
+        info!(target: "wire", network = %name, interface = %interface.name, gateway = ?gateway, transmit = transmitter.name(), receive = receiver.name(), "network attached");
+        if receiver.name() == "xdp-generic" && config.receive == Receive::Auto {
+            warn!(target: "reply", network = %name, interface = %interface.name, "the driver takes no XDP program: replies are received in the generic path, which costs more CPU");
+        }
+        shown.push(NetworkView::new(name.clone(), interface.name.clone(), transmitter.name(), receiver.name()));
+        attachments.push(attachment);
+    }
+    let view = Arc::new(View::new(shown, program.arrays().clone()));
+    let alarms = recovery.start(forgotten);
+    let events = Arc::new(Events::default());
+    let (notes, told) = mpsc::unbounded_channel();
+    let teller = tokio::spawn(Teller::new(view.clone(), alarms.clone(), events.clone()).run(told));
+    let (commands, received) = crossbeam_channel::unbounded();
+    let stop = Arc::new(AtomicBool::new(false));
+    let engine = start_engine(program, attachments, config.pps, view.clone(), notes, received, stop.clone())?;
+
+    let keeper = Keeper::new(config.networks.iter().map(|network| network.name.as_str()));
+    let register = Arc::new(Register::new(keeper, commands.clone(), view.clone(), state.clone()));
+    if let Some(table) = table {
+        let register = register.clone();
+        let outcome = tokio::task::spawn_blocking(move || register.start(table, &restored)).await??;
+        info!(target: "table", generation = outcome.generation, addresses = outcome.addresses, digest = %outcome.digest, "table in force");
+        say_what_does_not_fit(&view, &config);
+    } else {
+        info!(target: "table", "no table yet: push one (rollcall push)");
+    }
+
+    let (stopping, stopped) = watch::channel(false);
+    let agent = Agent {
+        view: view.clone(),
+        register,
+        events,
+        alarms: alarms.clone(),
+        token,
+        abnormal_max: config.metrics_max_abnormal,
+        started: SystemTime::now(),
+        stopping: stopped.clone(),
+    };
+    let mut ends = stopped.clone();
+    let serve = axum::serve(listener, server::router(Arc::new(agent)))
+        .with_graceful_shutdown(async move { drop(ends.wait_for(|stopping| *stopping).await) });
+    let server = tokio::spawn(serve.into_future());
+    let watcher = tokio::spawn(watch_links(links, news, config.clone(), commands));
+    let keep = tokio::spawn(keep_verdicts(state.clone(), view.clone()));
+    info!(target: "agent", listen = %config.listen, state_directory = %config.state_directory.display(), "rollcall-agent {} is ready", env!("CARGO_PKG_VERSION"));
+
+    let engine_died = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        died = watch_engine(engine, stop.clone()) => Some(died),
+    };
+    info!(target: "agent", "stopping");
+    stopping.send_replace(true);
+    stop.store(true, Ordering::Relaxed);
+    watcher.abort();
+    keep.abort();
+    // The teller ends when the engine has dropped its end of the notes, so nothing that was said is lost.
+    let _ = tokio::time::timeout(DRAIN, teller).await;
+    let drained = tokio::time::timeout(DRAIN, server);
+    let (_, (), kept) = tokio::join!(drained, alarms.shutdown(FLUSH), keep_now(&state, &view));
+    if let Err(error) = kept {
+        error!(target: "verdict", %error, "the verdicts could not be kept: after the next start addresses are pending until probed");
+    }
+    match engine_died {
+        Some(why) => bail!("the engine ended: {why}"),
+        None => Ok(()),
+    }
+}
+
+/// The table to begin with: the one of the last run, unless the operator's file is a new one.
+fn first_table(config: &Config, state: &State) -> Result<(Option<Table>, Restored)> {
+    let given = match &config.table {
+        Some(path) => Some(Table::open(path).with_context(|| path.display().to_string())?),
+        None => None,
+    };
+    let source = given.as_ref().map(Table::digest);
+    let kept = state.table(source);
+    if let (Some(path), Some(_)) = (&config.table, &kept) {
+        info!(target: "table", file = %path.display(), "the file has not changed since the last start: the table that was in force then is used, with what was pushed and stopped since");
+    }
+    if let Some(source) = source {
+        state.keep_source(source)?;
+    }
+    Ok((kept.or(given), state.verdicts()))
+}
+
+/// The verdicts to begin with, and what the alarm stage must forget. The alarms' journal has the last word on who is
+/// down: what it does not know as firing is probed anew, what it knows and the table does not is forgotten.
+fn reconcile(table: Option<&Table>, mut restored: Restored, recovery: &Recovery) -> (Restored, Vec<Change>) {
+    let now = SystemTime::now();
+    let mut down: HashSet<(String, IpAddr)> = HashSet::new();
+    let mut forgotten: Vec<Key> = Vec::new();
+    for alarm in &recovery.firing {
+        let subject = &alarm.subject;
+        let same = |table: &Table, record: u32| table.host(table.records()[record as usize].host()).id() == subject.id;
+        if table.is_some_and(|table| table.find(&subject.network, subject.address).is_some_and(|record| same(table, record))) {
+            let key = (subject.network.clone(), subject.address);
+            restored.insert(key.clone(), (Verdict::Down, crate::clock::unix_ms(alarm.since)));
+            down.insert(key);
+        } else {
+            forgotten.push(subject.key());
+        }
+    }
+    let gone = |key: &&Key| table.is_none_or(|table| table.find(&key.network, key.address).is_none());
+    forgotten.extend(recovery.waiting.iter().filter(gone).cloned());
+    restored.retain(|key, (verdict, _)| *verdict != Verdict::Down || down.contains(key));
+    (restored, forgotten.into_iter().map(|key| Change::Forgotten { key, at: now }).collect())
+}
+
+fn start_engine(
+    program: Program,
+    attachments: Vec<Attachment>,
+    pps: Pps,
+    view: Arc<View>,
+    notes: mpsc::UnboundedSender<crate::engine::Note>,
+    commands: crossbeam_channel::Receiver<Command>,
+    stop: Arc<AtomicBool>,
+) -> Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || Engine::new(program, attachments, pps, view, notes).run(&commands, &stop))
+        .context("cannot start the engine's thread")
+}
+
+/// Ends only when the engine ended without being told to.
+async fn watch_engine(engine: std::thread::JoinHandle<()>, stop: Arc<AtomicBool>) -> &'static str {
+    while !engine.is_finished() || stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    match engine.join() {
+        Ok(()) => "it stopped by itself",
+        Err(_) => "it panicked; please report what stands above",
+    }
+}
+
+/// Opens the sockets of a network.
+async fn attach_sockets(links: &Links, network: &NetworkConfig, receive: Receive) -> Result<Attachment> {
+    let name = &network.name;
+    let interface = links.interface(&network.interface).await.with_context(|| format!("network {name:?}"))?;
+    let Some(address) = network.source.or(interface.addresses.first().map(|(address, _)| *address)) else {
+        bail!("network {name:?}: {} has no IPv4 address: give it one, or set `source` to the address that probes shall come from", interface.name);
+    };
+    let sender = ProbeSender { mac: interface.mac, address };
+    let rights = "the agent needs root, or CAP_NET_RAW";
+    let transmitter: Box<dyn Transmit> =
+        Box::new(Socket::open(interface.index, sender).with_context(|| format!("network {name:?}: cannot open a packet socket: {rights}"))?);
+    let arp = ArpSocket::open(interface.index, sender).with_context(|| format!("network {name:?}: cannot open a packet socket: {rights}"))?;
+    let on_link = match &network.on_link {
+        Some(prefixes) => prefixes.iter().map(|Prefix(address, length)| (*address, *length)).collect(),
+        None => interface.addresses.clone(),
+    };
+    let gateway = network.gateway.or(interface.gateway);
+    Ok(Attachment { name: name.clone(), interface, gateway, on_link, transmitter, arp, receive })
+}
+
+/// Says what of the table cannot be watched as it wishes.
+fn say_what_does_not_fit(view: &View, config: &Config) {
+    let roster = view.roster.load();
+    for (network, addresses) in register::unattached(&roster) {
+        warn!(target: "table", %network, addresses, "the table has addresses of a network that this agent is not attached to: they stay unknown");
+    }
+    let records = roster.table.records().iter();
+    let wanted: f64 = records.map(|record| 1.0 / roster.table.policies()[usize::from(record.policy())].interval.as_secs_f64()).sum();
+    if wanted > f64::from(config.pps.number()) {
+        warn!(target: "schedule", wanted = wanted as u64, pps = config.pps.number(), "the policies ask for more probes a second than the cap allows: some will be skipped; raise `pps` or lengthen intervals");
+    }
+    let routes: HashSet<&str> = config.routes.iter().map(|route| route.name()).collect();
+    let named: HashSet<&str> = roster.table.policies().iter().flat_map(|policy| policy.alarm.iter().map(String::as_str)).collect();
+    for route in named.difference(&routes) {
+        warn!(target: "alarm", %route, "policies name an alarm route that this agent does not have: those alarms reach nobody; add a [[route]]");
+    }
+}
+
+/// Tells the engine of carriers that come and go, and attaches again to an interface that was made anew.
+async fn watch_links(links: Links, mut news: impl Stream<Item = News> + Unpin, config: Config, commands: Sender<Command>) {
+    let mut indices = vec![0; config.networks.len()];
+    for (network, index) in config.networks.iter().zip(&mut indices) {
+        *index = links.interface(&network.interface).await.map_or(0, |interface| interface.index);
+    }
+    while let Some(news) = news.next().await {
+        for (number, network) in config.networks.iter().enumerate() {
+            if network.interface != news.interface {
+                continue;
+            }
+            if news.running && news.index != indices[number] {
+                match attach_sockets(&links, network, config.receive).await {
+                    Ok(attachment) => {
+                        indices[number] = attachment.interface.index;
+                        let _ = commands.send(Command::Reattach { network: number as u16, attachment: Box::new(attachment) });
+                    }
+                    Err(error) => warn!(target: "wire", network = %network.name, error = format!("{error:#}"), "the new interface cannot be used yet"),
+                }
+            } else if news.index == indices[number] {
+                let _ = commands.send(Command::Link { network: number as u16, running: news.running });
+            }
+        }
+    }
+}
+
+async fn keep_verdicts(state: State, view: Arc<View>) {
+    let mut every = tokio::time::interval(KEEP);
+    let mut kept = None;
+    loop {
+        every.tick().await;
+        let turns = view.turns.value();
+        if kept == Some(turns) {
+            continue;
+        }
+        match keep_now(&state, &view).await {
+            Ok(()) => kept = Some(turns),
+            Err(error) => warn!(target: "verdict", %error, "the verdicts could not be kept; trying again"),
+        }
+    }
+}
+
+async fn keep_now(state: &State, view: &Arc<View>) -> Result<()> {
+    let (state, view) = (state.clone(), view.clone());
+    tokio::task::spawn_blocking(move || state.keep_verdicts(&view)).await??;
+    Ok(())
+}

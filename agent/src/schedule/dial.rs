@@ -1,0 +1,181 @@
+//! The dial: a circle of time buckets for all addresses of one timing, with two hands.
+//!
+//! The *send hand* stands at now, the *judge hand* one timeout behind it. Bucket k of the circle is due at
+//! `start + k * width`, again one interval later, and so on.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Timing;
+use crate::clock::{Mono, nanos};
+
+/// Longest circle. An interval of 65 s and less has buckets of one millisecond, a day's are 1.3 s wide.
+const BUCKETS_MAX: u64 = 1 << 16;
+/// Shortest bucket.
+const WIDTH_MIN: u64 = 1_000_000;
+
+/// Where an address sits in a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seat {
+    pub(super) bucket: u16,
+    pub(super) position: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Dial {
+    pub(super) timing: Timing,
+    start: Mono,
+    width: u64,
+    timeout: u64,
+    buckets: Vec<Vec<u32>>,
+    /// Next bucket that the send hand will come to, counted from the start, not modulo the circle.
+    send_hand: u64,
+    judge_hand: u64,
+    count: usize,
+    filling: Filling,
+    /// Re-probes of addresses that are being confirmed: all wait the same time, so the queue is in order of time.
+    pub(super) confirm: VecDeque<(Mono, u32, u8)>,
+    /// Deadlines of those re-probes and of probes that left late; in order of time for the same reason.
+    pub(super) deadlines: VecDeque<(Mono, u32)>,
+}
+
+/// Finds the emptiest bucket in O(1): passes go round the circle with a stride that scatters them, each raising every
+/// bucket to `level`; buckets that lost an address are remembered and filled first.
+#[derive(Debug)]
+struct Filling {
+    level: usize,
+    cursor: usize,
+    stride: usize,
+    visited: usize,
+    holes: Vec<u16>,
+}
+
+impl Dial {
+    pub(super) fn new(timing: Timing, now: Mono) -> Self {
+        let interval = nanos(timing.interval);
+        let width = WIDTH_MIN.max(interval.div_ceil(BUCKETS_MAX));
+        let circle = (interval / width).max(1) as usize;
+        // The width is stretched so that the circle is exactly one interval.
+        let width = interval / circle as u64;
+        Dial {
+            timing,
+            start: now,
+            width,
+            timeout: nanos(timing.timeout),
+            buckets: vec![Vec::new(); circle],
+            send_hand: 0,
+            judge_hand: 0,
+            count: 0,
+            filling: Filling { level: 1, cursor: 0, stride: stride(circle), visited: 0, holes: Vec::new() },
+            confirm: VecDeque::new(),
+            deadlines: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn insert(&mut self, slot: u32) -> Seat {
+        let bucket = self.emptiest();
+        let seats = &mut self.buckets[bucket];
+        seats.push(slot);
+        self.count += 1;
+        Seat { bucket: bucket as u16, position: (seats.len() - 1) as u32 }
+    }
+
+    /// Removes the address in that seat; returns the slot that moved into the seat, if one did.
+    pub(super) fn remove(&mut self, seat: Seat) -> Option<u32> {
+        let seats = &mut self.buckets[usize::from(seat.bucket)];
+        seats.swap_remove(seat.position as usize);
+        let moved = seats.get(seat.position as usize).copied();
+        if seats.len() < seats.capacity() / 4 {
+            seats.shrink_to(seats.capacity() / 2);
+        }
+        self.count -= 1;
+        let circle = self.buckets.len();
+        if self.count + 2 * circle < self.filling.level * circle {
+            // Far fewer than the level says: start the passes again from what there is.
+            self.filling.level = self.count / circle + 1;
+            self.filling.visited = 0;
+            self.filling.holes.clear();
+        } else {
+            self.filling.holes.push(seat.bucket);
+        }
+        moved
+    }
+
+    fn emptiest(&mut self) -> usize {
+        let filling = &mut self.filling;
+        while let Some(hole) = filling.holes.pop() {
+            if self.buckets[usize::from(hole)].len() < filling.level {
+                return usize::from(hole);
+            }
+        }
+        let circle = self.buckets.len();
+        loop {
+            if filling.visited == circle {
+                filling.visited = 0;
+                filling.level += 1;
+            }
+            filling.visited += 1;
+            filling.cursor = (filling.cursor + filling.stride) % circle;
+            if self.buckets[filling.cursor].len() < filling.level {
+                return filling.cursor;
+            }
+        }
+    }
+
+    /// Moves the send hand to now. `due` gets each address with the moment it was due; addresses of buckets that lie
+    /// further back than `lag` go to `skipped` instead, each once.
+    pub(super) fn send(&mut self, now: Mono, lag: Duration, mut due: impl FnMut(u32, Mono), mut skipped: impl FnMut(u32)) {
+        let reached = now.since(self.start).as_nanos() as u64 / self.width + 1;
+        let circle = self.buckets.len() as u64;
+        let keep = reached.saturating_sub((nanos(lag) / self.width).max(1));
+        if self.send_hand < keep {
+            for k in self.send_hand.max(keep.saturating_sub(circle))..keep {
+                self.buckets[(k % circle) as usize].iter().copied().for_each(&mut skipped);
+            }
+            self.send_hand = keep;
+        }
+        while self.send_hand < reached {
+            let at = Mono::from_nanos(self.start.nanos() + self.send_hand * self.width);
+            for &slot in &self.buckets[(self.send_hand % circle) as usize] {
+                due(slot, at);
+            }
+            self.send_hand += 1;
+        }
+    }
+
+    /// Moves the judge hand to one timeout (and a bucket, for what left within it) before now.
+    pub(super) fn judge(&mut self, now: Mono, mut due: impl FnMut(u32)) {
+        let behind = self.timeout + self.width;
+        let reached = (now.since(self.start).as_nanos() as u64).saturating_sub(behind) / self.width;
+        let circle = self.buckets.len() as u64;
+        // After a long stall once round the circle judges everybody.
+        self.judge_hand = self.judge_hand.max(reached.saturating_sub(circle));
+        while self.judge_hand < reached {
+            self.buckets[(self.judge_hand % circle) as usize].iter().copied().for_each(&mut due);
+            self.judge_hand += 1;
+        }
+    }
+
+    /// Addresses in the fullest and in the emptiest bucket.
+    pub(super) fn spread(&self) -> (usize, usize) {
+        let sizes = || self.buckets.iter().map(Vec::len);
+        (sizes().max().unwrap_or(0), sizes().min().unwrap_or(0))
+    }
+}
+
+/// A stride near the golden section of the circle and coprime to it: consecutive places lie far apart, and a pass
+/// visits every bucket.
+fn stride(circle: usize) -> usize {
+    let gcd = |mut a: usize, mut b: usize| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let wish = (circle as f64 * 0.618_034) as usize;
+    (wish.max(1)..).find(|s| gcd(*s, circle) == 1).unwrap_or(1)
+}

@@ -1,0 +1,236 @@
+//! Schedule: which addresses are probed now, and whose deadline has passed. Pure: time is an argument.
+//!
+//! One dial (`dial.rs`) for each timing; a queue of what is due and waits for its turn under the packets-per-second
+//! cap; a short queue of re-probes for addresses that are being confirmed. Adding and removing an address is O(1).
+
+mod dial;
+mod throttle;
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use dial::{Dial, Seat};
+pub use throttle::{Pps, Throttle};
+
+use crate::clock::Mono;
+use crate::policy::Policy;
+
+/// A probe that could not leave within this time after it was due is skipped and counted: the hands never burst to
+/// catch up. It is also the shortest interval that a policy may ask for.
+pub const LAG_MAX: Duration = Duration::from_millis(100);
+
+/// The times of a policy. Policies with the same times share a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Timing {
+    /// Between two probes of one address.
+    pub interval: Duration,
+    /// From a probe to its deadline.
+    pub timeout: Duration,
+    /// Between two probes of an address that is being confirmed.
+    pub confirm_interval: Duration,
+}
+
+impl From<&Policy> for Timing {
+    fn from(policy: &Policy) -> Self {
+        Timing { interval: policy.interval, timeout: policy.timeout, confirm_interval: policy.confirm_interval }
+    }
+}
+
+/// Where a slot sits: dial number plus one, so that 8 bytes say `None` too.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    dial: Option<NonZeroU16>,
+    seat: Seat,
+}
+
+const NOWHERE: Place = Place { dial: None, seat: Seat { bucket: 0, position: 0 } };
+const CONFIRMING: u8 = 1;
+
+/// The schedule of one agent.
+#[derive(Debug, Default)]
+pub struct Schedule {
+    dials: Vec<Dial>,
+    by_timing: HashMap<Timing, u16>,
+    places: Vec<Place>,
+    /// Lowest bit: being confirmed; the others count its confirmations, so that an old entry of the queue is known.
+    confirmations: Vec<u8>,
+    backlog: VecDeque<(Mono, u32)>,
+}
+
+impl Schedule {
+    /// Puts a slot on the dial of its timing, where that is emptiest. A slot that has a place on that dial already keeps it.
+    pub fn add(&mut self, slot: u32, timing: Timing, now: Mono) {
+        let number = self.dial(timing, now);
+        let index = slot as usize;
+        if index >= self.places.len() {
+            self.places.resize(index + 1, NOWHERE);
+            self.confirmations.resize(index + 1, 0);
+        }
+        let tag = NonZeroU16::new(number + 1);
+        if self.places[index].dial == tag {
+            return;
+        }
+        self.remove(slot);
+        let seat = self.dials[usize::from(number)].insert(slot);
+        self.places[index] = Place { dial: tag, seat };
+    }
+
+    /// Takes a slot off its dial; from now on it is neither sent nor judged.
+    pub fn remove(&mut self, slot: u32) {
+        let Some(place) = self.places.get_mut(slot as usize) else { return };
+        let Place { dial: Some(tag), seat } = std::mem::replace(place, NOWHERE) else { return };
+        self.settle(slot);
+        if let Some(moved) = self.dials[usize::from(tag.get() - 1)].remove(seat) {
+            self.places[moved as usize].seat.position = seat.position;
+        }
+    }
+
+    /// Whether the slot is on a dial.
+    pub fn holds(&self, slot: u32) -> bool {
+        self.places.get(slot as usize).is_some_and(|place| place.dial.is_some())
+    }
+
+    /// Starts fast re-probes of a slot, the first at once; its turns on the dial are left out until [`Schedule::settle`].
+    pub fn confirm(&mut self, slot: u32, now: Mono) {
+        let Some(dial) = self.dial_of(slot) else { return };
+        let mark = &mut self.confirmations[slot as usize];
+        if *mark & CONFIRMING != 0 {
+            return;
+        }
+        *mark = mark.wrapping_add(2) | CONFIRMING;
+        let mark = *mark;
+        // In front: the queue is ordered by time, and this one is due now.
+        self.dials[dial].confirm.push_front((now, slot, mark));
+    }
+
+    /// Ends the re-probes of a slot: its turns on the dial count again.
+    pub fn settle(&mut self, slot: u32) {
+        if let Some(mark) = self.confirmations.get_mut(slot as usize) {
+            *mark &= !CONFIRMING;
+        }
+    }
+
+    /// Moves the send hands to now: what is due joins the queue that [`Schedule::next_due`] hands out. `skipped` gets
+    /// the slots whose turn is lost because the hands stood still for longer than [`LAG_MAX`].
+    pub fn advance(&mut self, now: Mono, mut skipped: impl FnMut(u32)) {
+        let (backlog, marks) = (&mut self.backlog, &self.confirmations);
+        for dial in &mut self.dials {
+            while let Some(&(at, slot, mark)) = dial.confirm.front()
+                && at <= now
+            {
+                dial.confirm.pop_front();
+                if marks[slot as usize] == mark {
+                    backlog.push_back((at, slot));
+                    dial.confirm.push_back((now + dial.timing.confirm_interval, slot, mark));
+                }
+            }
+            dial.send(
+                now,
+                LAG_MAX,
+                |slot, at| {
+                    if marks[slot as usize] & CONFIRMING == 0 {
+                        backlog.push_back((at, slot));
+                    }
+                },
+                &mut skipped,
+            );
+        }
+    }
+
+    /// The next slot to probe and when it was due. Slots that waited for longer than [`LAG_MAX`] go to `skipped`.
+    pub fn next_due(&mut self, now: Mono, mut skipped: impl FnMut(u32)) -> Option<(u32, Mono)> {
+        while let Some((at, slot)) = self.backlog.pop_front() {
+            if !self.holds(slot) {
+                continue;
+            }
+            if now.since(at) > LAG_MAX {
+                skipped(slot);
+                continue;
+            }
+            return Some((slot, at));
+        }
+        None
+    }
+
+    /// Puts slots that did not leave back in front, in their order, with the moment they were due.
+    pub fn put_back(&mut self, slots: impl DoubleEndedIterator<Item = (u32, Mono)>) {
+        for (slot, at) in slots.rev() {
+            self.backlog.push_front((at, slot));
+        }
+    }
+
+    /// Probes that are due and wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// Asks for a judgement of the slot at that moment, beside its turn on the dial. Re-probes need it, and probes that left late.
+    pub fn deadline(&mut self, slot: u32, at: Mono) {
+        if let Some(dial) = self.dial_of(slot) {
+            self.dials[dial].deadlines.push_back((at, slot));
+        }
+    }
+
+    /// Whether the slot is being confirmed.
+    pub fn is_confirming(&self, slot: u32) -> bool {
+        self.confirmations.get(slot as usize).is_some_and(|mark| mark & CONFIRMING != 0)
+    }
+
+    /// Moves the judge hands: `due` gets every slot whose deadline may have passed. It may be told of a slot that has
+    /// nothing under way.
+    pub fn judge(&mut self, now: Mono, mut due: impl FnMut(u32)) {
+        for dial in &mut self.dials {
+            while let Some(&(at, slot)) = dial.deadlines.front()
+                && at <= now
+            {
+                dial.deadlines.pop_front();
+                due(slot);
+            }
+            if !dial.is_empty() {
+                dial.judge(now, &mut due);
+            }
+        }
+    }
+
+    /// The slot's timing.
+    pub fn timing(&self, slot: u32) -> Option<Timing> {
+        self.dial_of(slot).map(|dial| self.dials[dial].timing)
+    }
+
+    /// For each timing: addresses in the fullest and in the emptiest bucket of its dial.
+    pub fn spread(&self) -> impl Iterator<Item = (Timing, usize, usize)> + '_ {
+        self.dials.iter().map(|dial| {
+            let (most, least) = dial.spread();
+            (dial.timing, most, least)
+        })
+    }
+
+    fn dial_of(&self, slot: u32) -> Option<usize> {
+        self.places.get(slot as usize)?.dial.map(|tag| usize::from(tag.get() - 1))
+    }
+
+    /// The dial of a timing; one that stands empty is set anew rather than kept for a timing that nobody uses.
+    fn dial(&mut self, timing: Timing, now: Mono) -> u16 {
+        if let Some(&number) = self.by_timing.get(&timing) {
+            return number;
+        }
+        let free = self.dials.iter().position(|dial| dial.is_empty() && dial.confirm.is_empty() && dial.deadlines.is_empty());
+        let number = match free {
+            Some(number) => {
+                self.by_timing.remove(&self.dials[number].timing);
+                self.dials[number] = Dial::new(timing, now);
+                number
+            }
+            None => {
+                self.dials.push(Dial::new(timing, now));
+                self.dials.len() - 1
+            }
+        };
+        self.by_timing.insert(timing, number as u16);
+        number as u16
+    }
+}
+
+#[cfg(test)]
+mod tests;

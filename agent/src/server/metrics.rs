@@ -1,0 +1,313 @@
+//! `GET /metrics` in OpenMetrics. Aggregates always; series of single addresses only for those that are not up, and
+//! only so many of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use rollcall_agent_ebpf::reason::Reason;
+
+use super::{Agent, Refusal, blocking};
+use crate::clock::unix_ms;
+use crate::roster::Roster;
+use crate::unit::{Blind, Verdict};
+use crate::view::View;
+
+/// Upper bounds of the RTT and lateness buckets, in seconds.
+const BUCKETS: [f64; 16] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, f64::MAX];
+
+/// Addresses by network, policy and verdict, counted over the roster.
+pub(super) struct Tally {
+    by_group: BTreeMap<(u16, u16), [u64; Verdict::ALL.len()]>,
+    /// The agent's number of each network of the table.
+    networks: Vec<Option<u16>>,
+    /// The first records that are not up, and how many there are in all.
+    abnormal: Vec<u32>,
+    abnormal_count: u64,
+}
+
+impl Tally {
+    pub(super) fn of(view: &View, roster: &Roster) -> Tally {
+        Tally::with_abnormal(view, roster, 0)
+    }
+
+    fn with_abnormal(view: &View, roster: &Roster, most: usize) -> Tally {
+        let (by_group, networks) = (BTreeMap::new(), roster.networks.clone());
+        let mut tally = Tally { by_group, networks, abnormal: vec![], abnormal_count: 0 };
+        let mut last = None;
+        let mut counts = [0; Verdict::ALL.len()];
+        for (index, (record, slot)) in roster.table.records().iter().zip(&roster.slots).enumerate() {
+            let group = (record.network(), record.policy());
+            if last != Some(group) {
+                tally.add(last.replace(group), &mut counts);
+            }
+            let verdict = view.shown(*slot, roster.network(record)).verdict;
+            counts[Verdict::ALL.iter().position(|v| *v == verdict).unwrap_or(0)] += 1;
+            if verdict != Verdict::Up {
+                tally.abnormal_count += 1;
+                if tally.abnormal.len() < most {
+                    tally.abnormal.push(index as u32);
+                }
+            }
+        }
+        tally.add(last, &mut counts);
+        tally
+    }
+
+    fn add(&mut self, group: Option<(u16, u16)>, counts: &mut [u64; Verdict::ALL.len()]) {
+        let Some(group) = group else { return };
+        let sums = self.by_group.entry(group).or_default();
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += std::mem::take(count));
+    }
+
+    pub(super) fn verdicts(&self) -> BTreeMap<String, u64> {
+        let sum = |at: usize| self.by_group.values().map(|counts| counts[at]).sum();
+        Verdict::ALL.iter().enumerate().map(|(at, verdict)| (verdict.name().to_owned(), sum(at))).collect()
+    }
+
+    pub(super) fn in_network(&self, number: u16) -> u64 {
+        let here = |network: &u16| self.networks.get(usize::from(*network)).copied().flatten() == Some(number);
+        self.by_group.iter().filter(|((network, _), _)| here(network)).map(|(_, counts)| counts.iter().sum::<u64>()).sum()
+    }
+}
+
+pub(super) async fn metrics(State(agent): State<Arc<Agent>>) -> Result<Response, Refusal> {
+    let text = blocking(move || encode(&agent)).await??;
+    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
+}
+
+fn encode(agent: &Arc<Agent>) -> Result<String, Refusal> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape(agent.clone())));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)
+        .map_err(|error| Refusal::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics could not be written: {error}")))?;
+    Ok(text)
+}
+
+struct Scrape(Arc<Agent>);
+
+impl std::fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scrape")
+    }
+}
+
+/// One family: its name and help, and a way to add one series after the other.
+macro_rules! family {
+    ($encoder:expr, $name:literal, $help:literal, $unit:expr, $kind:expr, |$family:ident| $body:block) => {{
+        #[allow(unused_mut)]
+        let mut $family = $encoder.encode_descriptor($name, $help, $unit, $kind)?;
+        $body
+    }};
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
+        let agent = &self.0;
+        let view = &agent.view;
+        let roster = view.roster.load_full();
+        let tally = Tally::with_abnormal(view, &roster, agent.abnormal_max);
+        agent_families(agent, &roster, &mut encoder)?;
+        verdict_families(agent, &roster, &tally, &mut encoder)?;
+        probe_families(view, &mut encoder)?;
+        network_families(view, &mut encoder)?;
+        alarm_families(agent, &mut encoder)
+    }
+}
+
+fn agent_families(agent: &Agent, roster: &Roster, encoder: &mut DescriptorEncoder) -> Result<(), Error> {
+    let view = &agent.view;
+    family!(encoder, "rollcall_agent", "Version of the agent", None, MetricType::Info, |family| {
+        Info::new([("version", env!("CARGO_PKG_VERSION"))]).encode(family)?;
+    });
+    family!(encoder, "rollcall_agent_start_time", "When the agent started", Some(&Unit::Seconds), MetricType::Gauge, |family| {
+        ConstGauge::new(unix_ms(agent.started) as f64 / 1000.0).encode(family)?;
+    });
+    family!(encoder, "rollcall_table_generation", "Generation of the table in force", None, MetricType::Gauge, |family| {
+        ConstGauge::new(roster.generation as i64).encode(family)?;
+    });
+    family!(encoder, "rollcall_table_hosts", "Hosts in the table in force", None, MetricType::Gauge, |family| {
+        ConstGauge::new(roster.table.hosts() as i64).encode(family)?;
+    });
+    let arrays = view.arrays.load();
+    family!(encoder, "rollcall_slots", "Room for addresses in the kernel's arrays", None, MetricType::Gauge, |family| {
+        ConstGauge::new(i64::from(arrays.capacity())).encode(family)?;
+    });
+    family!(encoder, "rollcall_kernel_arrays", "Memory of the arrays shared with the kernel", Some(&Unit::Bytes), MetricType::Gauge, |family| {
+        ConstGauge::new(arrays.bytes() as i64).encode(family)?;
+    });
+    family!(encoder, "rollcall_engine_stalls", "Times that the engine stood still for over 100 ms", None, MetricType::Counter, |family| {
+        ConstCounter::new(view.stalls.value()).encode(family)?;
+    });
+    family!(encoder, "rollcall_probes_waiting", "Probes that are due and wait for their turn under the cap", None, MetricType::Gauge, |family| {
+        ConstGauge::new(view.waiting.load(Ordering::Relaxed) as i64).encode(family)?;
+    });
+    family!(encoder, "rollcall_probes_skipped", "Probes skipped because the cap or a stall left no room for them", None, MetricType::Counter, |family| {
+        ConstCounter::new(view.skipped.value()).encode(family)?;
+    });
+    family!(encoder, "rollcall_probe_lateness", "How late probes left after their turn", Some(&Unit::Seconds), MetricType::Histogram, |family| {
+        let late = view.late.lock().map(|late| late.clone()).map_err(|_| Error)?;
+        let (sum, count, buckets) = classic(&late);
+        family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+    });
+    Ok(())
+}
+
+fn verdict_families(agent: &Agent, roster: &Roster, tally: &Tally, encoder: &mut DescriptorEncoder) -> Result<(), Error> {
+    let table = &roster.table;
+    family!(encoder, "rollcall_addresses", "Addresses by verdict", None, MetricType::Gauge, |family| {
+        for ((network, policy), counts) in &tally.by_group {
+            let policy = &table.policies()[usize::from(*policy)].name;
+            for (verdict, count) in Verdict::ALL.iter().zip(counts) {
+                let labels = [("network", table.network(*network)), ("policy", policy.as_str()), ("verdict", verdict.name())];
+                ConstGauge::new(*count as i64).encode(family.encode_family(&labels)?)?;
+            }
+        }
+    });
+    family!(encoder, "rollcall_address_verdict", "1 for each address that is not up, up to metrics_max_abnormal of them", None, MetricType::Gauge, |family| {
+        for index in &tally.abnormal {
+            let Some(report) = super::hosts::report(&agent.view, roster, *index) else { continue };
+            let address = report.address.to_string();
+            let labels = [
+                ("network", report.network.as_str()),
+                ("address", &address),
+                ("host_id", &report.id),
+                ("host", &report.name),
+                ("project", &report.project),
+                ("policy", &report.policy),
+                ("verdict", report.verdict.name()),
+                ("reason", report.reason.map_or("", Blind::name)),
+            ];
+            ConstGauge::new(1i64).encode(family.encode_family(&labels)?)?;
+        }
+    });
+    family!(encoder, "rollcall_abnormal_addresses_suppressed", "Addresses that are not up and have no series of their own, because of metrics_max_abnormal", None, MetricType::Gauge, |family| {
+        ConstGauge::new((tally.abnormal_count - tally.abnormal.len() as u64) as i64).encode(family)?;
+    });
+    Ok(())
+}
+
+fn probe_families(view: &View, encoder: &mut DescriptorEncoder) -> Result<(), Error> {
+    let series: Vec<_> = view.series.read().map_err(|_| Error)?.values().cloned().collect();
+    type Counter = (&'static str, &'static str, fn(&crate::view::Series) -> u64);
+    let counters: [Counter; 4] = [
+        ("rollcall_probes_sent", "Probes that left", |series| series.sent.value()),
+        ("rollcall_replies", "Probes answered in time", |series| series.replies.value()),
+        ("rollcall_misses", "Probes not answered in time", |series| series.misses.value()),
+        ("rollcall_probes_void", "Probes that say nothing, for a reason on the agent's side", |series| series.voids.value()),
+    ];
+    for (name, help, value) in counters {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for series in &series {
+            let labels = [("network", series.group.network.as_str()), ("policy", series.group.policy.name.as_str())];
+            ConstCounter::new(value(series)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    family!(encoder, "rollcall_rtt", "Round-trip time of replies in time", Some(&Unit::Seconds), MetricType::Histogram, |family| {
+        for series in &series {
+            let labels = [("network", series.group.network.as_str()), ("policy", series.group.policy.name.as_str())];
+            let rtt = series.rtt.lock().map(|rtt| rtt.clone()).map_err(|_| Error)?;
+            let (sum, count, buckets) = classic(&rtt);
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+    });
+    family!(encoder, "rollcall_frames_received", "Frames that the XDP program saw, by what it made of them", None, MetricType::Counter, |family| {
+        for (reason, count) in Reason::ALL.iter().zip(&view.frames) {
+            ConstCounter::new(count.load(Ordering::Relaxed)).encode(family.encode_family(&[("reason", reason.label())])?)?;
+        }
+    });
+    Ok(())
+}
+
+fn network_families(view: &View, encoder: &mut DescriptorEncoder) -> Result<(), Error> {
+    family!(encoder, "rollcall_datapath", "How probes leave and replies come in", None, MetricType::Info, |family| {
+        for network in &view.networks {
+            let labels = [
+                ("network", network.name.as_str()),
+                ("interface", &network.interface),
+                ("transmit", network.transmit),
+                ("receive", network.receive),
+            ];
+            family.encode_info(&labels)?;
+        }
+    });
+    family!(encoder, "rollcall_network_blind", "1 while the agent cannot see the network, with the reason", None, MetricType::Gauge, |family| {
+        for network in &view.networks {
+            let blind = network.blind();
+            let labels = [("network", network.name.as_str()), ("reason", blind.map_or("", Blind::name))];
+            ConstGauge::new(i64::from(blind.is_some())).encode(family.encode_family(&labels)?)?;
+        }
+    });
+    family!(encoder, "rollcall_send_errors", "System calls that could not send all that they should", None, MetricType::Counter, |family| {
+        for network in &view.networks {
+            ConstCounter::new(network.send_errors.value()).encode(family.encode_family(&[("network", network.name.as_str())])?)?;
+        }
+    });
+    family!(encoder, "rollcall_unresolved_addresses", "Addresses and gateways whose MAC the agent asks for", None, MetricType::Gauge, |family| {
+        for network in &view.networks {
+            let open = network.unresolved.load(Ordering::Relaxed) as i64;
+            ConstGauge::new(open).encode(family.encode_family(&[("network", network.name.as_str())])?)?;
+        }
+    });
+    Ok(())
+}
+
+fn alarm_families(agent: &Agent, encoder: &mut DescriptorEncoder) -> Result<(), Error> {
+    family!(encoder, "rollcall_alarms_firing", "Alarms that fire", None, MetricType::Gauge, |family| {
+        ConstGauge::new(agent.alarms.firing_count() as i64).encode(family)?;
+    });
+    let routes = agent.alarms.stats();
+    let labels = |route: &crate::alarm::RouteReport| [("route", route.name.clone()), ("type", route.kind.to_owned())];
+    type Counter = (&'static str, &'static str, fn(&crate::alarm::RouteReport) -> u64);
+    let counters: [Counter; 4] = [
+        ("rollcall_notices_delivered", "Notices that a receiver acknowledged", |route| route.delivered),
+        ("rollcall_notice_attempts_failed", "Attempts to deliver that failed", |route| route.failed_attempts),
+        ("rollcall_notices_dropped", "Notices given up because the receiver refused their content", |route| route.dropped),
+        ("rollcall_notices_folded", "Outages folded into earlier ones while the receiver was away", |route| route.folded),
+    ];
+    for (name, help, value) in counters {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for route in &routes {
+            ConstCounter::new(value(route)).encode(family.encode_family(&labels(route))?)?;
+        }
+    }
+    family!(encoder, "rollcall_notices_queued", "Notices that wait or are on their way", None, MetricType::Gauge, |family| {
+        for route in &routes {
+            ConstGauge::new(route.queued as i64).encode(family.encode_family(&labels(route))?)?;
+        }
+    });
+    family!(encoder, "rollcall_notice_oldest_age", "Age of the oldest notice that waits", Some(&Unit::Seconds), MetricType::Gauge, |family| {
+        for route in &routes {
+            let age = route.oldest.and_then(|oldest| SystemTime::now().duration_since(oldest).ok()).unwrap_or_default();
+            ConstGauge::new(age.as_secs_f64()).encode(family.encode_family(&labels(route))?)?;
+        }
+    });
+    Ok(())
+}
+
+/// A histogram of nanoseconds as sum, count and the counts of [`BUCKETS`], in seconds.
+fn classic(histogram: &hdrhistogram::Histogram<u64>) -> (f64, u64, Vec<(f64, u64)>) {
+    let mut counts = [0; BUCKETS.len()];
+    let mut sum = 0.0;
+    for value in histogram.iter_recorded() {
+        let seconds = value.value_iterated_to() as f64 / 1e9;
+        let at = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len() - 1);
+        counts[at] += value.count_since_last_iteration();
+        sum += seconds * value.count_since_last_iteration() as f64;
+    }
+    (sum, histogram.len(), BUCKETS.into_iter().zip(counts).collect())
+}

@@ -1,0 +1,199 @@
+//! The HTTP API and the metrics. See [`crate::api`] for calls and types.
+
+mod hosts;
+mod metrics;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, JsonRejection};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use futures::{Stream, StreamExt};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+
+use crate::alarm::Service;
+use crate::api::{NetworkStatus, Problem, Status, StopRequest};
+use crate::clock::{rfc3339, unix_ms};
+use crate::register::{Register, RegisterError};
+use crate::tell::Events;
+use crate::view::View;
+
+/// Largest table that is taken: 16 million addresses with long names fit.
+const BODY_MAX: usize = 4 << 30;
+
+/// All that the calls need.
+pub struct Agent {
+    /// What the engine shows.
+    pub view: Arc<View>,
+    /// Which table is in force.
+    pub register: Arc<Register>,
+    /// Verdict changes.
+    pub events: Arc<Events>,
+    /// The alarm stage.
+    pub alarms: Service,
+    /// Token for changing calls.
+    pub token: Option<String>,
+    /// Most series of single addresses.
+    pub abnormal_max: usize,
+    /// When the agent started.
+    pub started: SystemTime,
+    /// True once the agent stops: streams end then.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// A refusal, as the caller sees it.
+pub(crate) struct Refusal(StatusCode, Problem);
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, error: impl ToString) -> Self {
+        Refusal(status, Problem { error: error.to_string(), details: vec![] })
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+impl From<RegisterError> for Refusal {
+    fn from(error: RegisterError) -> Self {
+        let status = match &error {
+            RegisterError::Table(_) => StatusCode::BAD_REQUEST,
+            RegisterError::Base { .. } | RegisterError::Old { .. } => StatusCode::CONFLICT,
+            RegisterError::Plan(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            RegisterError::Reply(_) | RegisterError::State(_) => StatusCode::INSUFFICIENT_STORAGE,
+            RegisterError::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Refusal::new(status, error)
+    }
+}
+
+/// The routes.
+pub fn router(agent: Arc<Agent>) -> Router {
+    let changing = Router::new()
+        .route("/v1/table", put(put_table))
+        .route("/v1/stop", post(stop))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .route_layer(middleware::from_fn_with_state(agent.clone(), authorize));
+    Router::new()
+        .route("/-/healthy", get(|| async { "ok\n" }))
+        .route("/-/ready", get(ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/v1/status", get(status))
+        .route("/v1/hosts", get(hosts::list))
+        .route("/v1/hosts/{id}", get(hosts::detail))
+        .route("/v1/events", get(events))
+        .merge(changing)
+        .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "no such call: see /v1/status, /v1/hosts, /v1/hosts/{id}, /v1/events, /v1/table, /v1/stop, /metrics, /-/healthy, /-/ready") })
+        .method_not_allowed_fallback(|| async { Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this call does not take that method: PUT /v1/table, POST /v1/stop, GET for all others") })
+        .with_state(agent)
+}
+
+async fn authorize(State(agent): State<Arc<Agent>>, request: Request, next: Next) -> Response {
+    let Some(token) = &agent.token else { return next.run(request).await };
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    match given {
+        Some(given) if same(given.as_bytes(), token.as_bytes()) => next.run(request).await,
+        Some(_) => Refusal::new(StatusCode::UNAUTHORIZED, "the token is not the one of the agent's token_file").into_response(),
+        None => Refusal::new(StatusCode::UNAUTHORIZED, "this call needs the agent's token: Authorization: Bearer TOKEN (rollcall --token-file FILE)").into_response(),
+    }
+}
+
+/// Compares in a time that does not depend on where the first difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+async fn ready(State(agent): State<Arc<Agent>>) -> Response {
+    if agent.view.roster.load().generation == 0 {
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no table yet: push one").into_response();
+    }
+    match agent.view.networks.iter().find_map(|network| Some((network, network.blind()?))) {
+        Some((network, blind)) => {
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("network {} cannot be seen: {blind}", network.name)).into_response()
+        }
+        None => "ok\n".into_response(),
+    }
+}
+
+async fn put_table(State(agent): State<Arc<Agent>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Refusal> {
+    let body = body.map_err(|rejection| Refusal::new(rejection.status(), format!("the table did not arrive whole: {rejection}")))?;
+    let outcome = blocking(move || agent.register.put(&body)).await?;
+    Ok(Json(outcome?).into_response())
+}
+
+async fn stop(State(agent): State<Arc<Agent>>, headers: HeaderMap, request: Result<Json<StopRequest>, JsonRejection>) -> Result<Response, Refusal> {
+    let Json(StopRequest { hosts }) = request.map_err(|rejection| {
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("no content type");
+        let allowed = "allowed: {\"hosts\": [\"ID\", ...]} as application/json";
+        Refusal::new(StatusCode::BAD_REQUEST, format!("{} (found {kind}), {allowed}", rejection.body_text()))
+    })?;
+    if hosts.is_empty() {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "hosts: found an empty list, allowed: at least one host id"));
+    }
+    let outcome = blocking(move || agent.register.stop(&hosts)).await?;
+    Ok(Json(outcome?).into_response())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    let gone = |error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the call was broken off: {error}"));
+    tokio::task::spawn_blocking(work).await.map_err(gone)
+}
+
+async fn status(State(agent): State<Arc<Agent>>) -> Result<Json<Status>, Refusal> {
+    blocking(move || Json(agent.status())).await
+}
+
+impl Agent {
+    fn status(&self) -> Status {
+        let roster = self.view.roster.load();
+        let tally = metrics::Tally::of(&self.view, &roster);
+        let series = self.view.series.read().map(|series| series.values().cloned().collect::<Vec<_>>()).unwrap_or_default();
+        let networks = self.view.networks.iter().enumerate().map(|(number, network)| NetworkStatus {
+            name: network.name.clone(),
+            interface: network.interface.clone(),
+            transmit: network.transmit.into(),
+            receive: network.receive.into(),
+            addresses: tally.in_network(number as u16),
+            blind: network.blind(),
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            started: rfc3339(unix_ms(self.started)),
+            generation: roster.generation,
+            digest: roster.digest.to_string(),
+            hosts: roster.table.hosts() as u64,
+            addresses: roster.table.len() as u64,
+            verdicts: tally.verdicts(),
+            alarms_firing: self.alarms.firing_count(),
+            networks: networks.collect(),
+            policies: roster.table.policies().to_vec(),
+            probes_sent: series.iter().map(|series| series.sent.value()).sum(),
+            replies: series.iter().map(|series| series.replies.value()).sum(),
+        }
+    }
+}
+
+async fn events(State(agent): State<Arc<Agent>>) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+    let mut stopping = agent.stopping.clone();
+    let received = futures::stream::unfold(agent.events.subscribe(), |mut receiver| async {
+        match receiver.recv().await {
+            Ok(event) => Some((sse::Event::default().event("verdict").json_data(&*event).unwrap_or_default(), receiver)),
+            // Said, not hidden: the reader asks for the present with GET /v1/hosts.
+            Err(RecvError::Lagged(missed)) => Some((sse::Event::default().event("lagged").data(missed.to_string()), receiver)),
+            Err(RecvError::Closed) => None,
+        }
+    });
+    let end = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
+    Sse::new(received.take_until(Box::pin(end)).map(Ok)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+}

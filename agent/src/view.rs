@@ -1,0 +1,269 @@
+//! What the engine shows to the rest of the agent: state that one thread writes and any may read, without locks and
+//! without waiting for the engine.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use arc_swap::ArcSwap;
+use hdrhistogram::Histogram;
+use rollcall_agent_ebpf::reason;
+
+use crate::reply::Arrays;
+use crate::roster::{Group, Roster};
+use crate::unit::{Blind, Verdict};
+
+const CHUNK: usize = 1 << 16;
+const CHUNKS: usize = 1 << 8;
+
+/// One word for each slot, in chunks that never move, so that growing needs no copy and readers no lock.
+pub struct Slots<T> {
+    chunks: Box<[OnceLock<Box<[T]>>]>,
+}
+
+impl<T: Default> Default for Slots<T> {
+    fn default() -> Self {
+        Slots { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect() }
+    }
+}
+
+impl<T: Default> Slots<T> {
+    /// The word of a slot; its chunk is made at first use.
+    pub fn at(&self, slot: u32) -> &T {
+        let chunk = &self.chunks[(slot as usize / CHUNK) % CHUNKS];
+        &chunk.get_or_init(|| (0..CHUNK).map(|_| T::default()).collect())[slot as usize % CHUNK]
+    }
+
+    /// Bytes in use.
+    pub fn bytes(&self) -> usize {
+        self.chunks.iter().filter(|chunk| chunk.get().is_some()).count() * CHUNK * size_of::<T>()
+    }
+}
+
+/// The verdict of an address as it is shown, in one word: milliseconds since the Unix epoch (48 bits), misses in a row (8), reason of
+/// blindness (4), verdict (4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why it is unknown.
+    pub blind: Option<Blind>,
+    /// Misses in a row.
+    pub misses: u8,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+impl Shown {
+    /// As a word.
+    pub fn word(self) -> u64 {
+        let verdict = Verdict::ALL.iter().position(|verdict| *verdict == self.verdict).unwrap_or(0) as u64;
+        let blind = self.blind.and_then(|blind| Blind::ALL.iter().position(|b| *b == blind)).map_or(0, |at| at as u64 + 1);
+        self.since_ms << 16 | u64::from(self.misses) << 8 | blind << 4 | verdict
+    }
+
+    /// From a word.
+    pub fn from_word(word: u64) -> Self {
+        Shown {
+            verdict: *Verdict::ALL.get(word as usize & 0xf).unwrap_or(&Verdict::Pending),
+            blind: (word as usize >> 4 & 0xf).checked_sub(1).and_then(|at| Blind::ALL.get(at)).copied(),
+            misses: (word >> 8) as u8,
+            since_ms: word >> 16,
+        }
+    }
+}
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds; only the owner of the counter may call it, which saves a locked instruction on the hot path.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    }
+
+    /// The count now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is counted for each network and policy.
+#[derive(Debug)]
+pub struct Series {
+    /// Which network and policy.
+    pub group: Arc<Group>,
+    /// Probes that left.
+    pub sent: Count,
+    /// Probes answered in time.
+    pub replies: Count,
+    /// Probes not answered in time.
+    pub misses: Count,
+    /// Probes that say nothing, for a reason on our side.
+    pub voids: Count,
+    /// RTT in nanoseconds.
+    pub rtt: Mutex<Histogram<u64>>,
+}
+
+impl Series {
+    /// A series with nothing counted.
+    pub fn new(group: Arc<Group>) -> Self {
+        let zero = Count::default;
+        Series { group, sent: zero(), replies: zero(), misses: zero(), voids: zero(), rtt: Mutex::new(rtt_histogram()) }
+    }
+}
+
+/// RTT from 1 us to 60 s with two significant digits, in nanoseconds.
+pub fn rtt_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, 60_000_000_000, 2).unwrap_or_else(|_| unreachable!("the bounds are constants that fit"))
+}
+
+/// Lateness of probes against their turn: 1 us to 10 s.
+pub fn late_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, 10_000_000_000, 2).unwrap_or_else(|_| unreachable!("the bounds are constants that fit"))
+}
+
+/// One network of the agent, as it is now.
+#[derive(Debug)]
+pub struct NetworkView {
+    /// Its name.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// Name of its transmitter.
+    pub transmit: &'static str,
+    /// Name of its receiver.
+    pub receive: &'static str,
+    /// Reason of blindness plus one; 0 when the agent sees it.
+    blind: AtomicU8,
+    /// Addresses of the network that have no MAC yet.
+    pub unresolved: AtomicU64,
+    /// Probes that could not be sent at the first try.
+    pub send_errors: Count,
+}
+
+impl NetworkView {
+    /// A network that the agent sees.
+    pub fn new(name: String, interface: String, transmit: &'static str, receive: &'static str) -> Self {
+        let (blind, unresolved, send_errors) = Default::default();
+        NetworkView { name, interface, transmit, receive, blind, unresolved, send_errors }
+    }
+
+    /// Why the agent cannot see this network now.
+    pub fn blind(&self) -> Option<Blind> {
+        usize::from(self.blind.load(Ordering::Relaxed)).checked_sub(1).and_then(|at| Blind::ALL.get(at)).copied()
+    }
+
+    /// Set by the engine.
+    pub fn set_blind(&self, blind: Option<Blind>) {
+        let at = blind.and_then(|blind| Blind::ALL.iter().position(|b| *b == blind)).map_or(0, |at| at as u8 + 1);
+        self.blind.store(at, Ordering::Relaxed);
+    }
+}
+
+/// All that the engine shows.
+pub struct View {
+    /// Who is watched, in which slot.
+    pub roster: ArcSwap<Roster>,
+    /// The arrays shared with the kernel.
+    pub arrays: ArcSwap<Arrays>,
+    /// [`Shown`] of each slot.
+    pub verdicts: Slots<AtomicU64>,
+    /// Outcomes of the last 32 probes of each slot: the newest in the lowest bit, one for a reply.
+    pub history: Slots<AtomicU32>,
+    /// How many of these outcomes there are.
+    pub probed: Slots<AtomicU8>,
+    /// Networks, by the agent's number.
+    pub networks: Vec<NetworkView>,
+    /// Series, by the number of their group.
+    pub series: RwLock<BTreeMap<u16, Arc<Series>>>,
+    /// Frames by reason, from the XDP program; refreshed every second.
+    pub frames: [AtomicU64; reason::COUNT as usize],
+    /// Turns that were skipped because the hands stood still or the cap held.
+    pub skipped: Count,
+    /// Times that the engine stood still for long.
+    pub stalls: Count,
+    /// Lateness of probes, in nanoseconds.
+    pub late: Mutex<Histogram<u64>>,
+    /// Verdicts that turned, slots that were given and freed: whether there is anything new to keep.
+    pub turns: Count,
+    /// Probes that wait for their turn under the cap.
+    pub waiting: AtomicU64,
+}
+
+impl View {
+    /// A view of an agent with these networks that watches nobody yet.
+    pub fn new(networks: Vec<NetworkView>, arrays: Arc<Arrays>) -> Self {
+        View {
+            roster: ArcSwap::from_pointee(Roster::default()),
+            arrays: ArcSwap::from(arrays),
+            verdicts: Slots::default(),
+            history: Slots::default(),
+            probed: Slots::default(),
+            networks,
+            series: RwLock::default(),
+            frames: Default::default(),
+            skipped: Count::default(),
+            stalls: Count::default(),
+            late: Mutex::new(late_histogram()),
+            turns: Count::default(),
+            waiting: AtomicU64::new(0),
+        }
+    }
+
+    /// The verdict of a slot that belongs to a network of the agent, or to none. A network that cannot be seen makes every verdict in it unknown.
+    pub fn shown(&self, slot: u32, network: Option<u16>) -> Shown {
+        let mut shown = Shown::from_word(self.verdicts.at(slot).load(Ordering::Relaxed));
+        let blind = match network {
+            Some(network) => self.networks.get(usize::from(network)).and_then(NetworkView::blind),
+            None => Some(Blind::NoNetwork),
+        };
+        if blind.is_some() {
+            (shown.verdict, shown.blind) = (Verdict::Unknown, blind);
+        }
+        shown
+    }
+
+    /// Writes the verdict of a slot; only the engine does.
+    pub fn show(&self, slot: u32, shown: Shown) {
+        self.turns.add(1);
+        self.verdicts.at(slot).store(shown.word(), Ordering::Relaxed);
+    }
+
+    /// Notes an outcome; only the engine does.
+    pub fn note(&self, slot: u32, reply: bool) {
+        let history = self.history.at(slot);
+        history.store(history.load(Ordering::Relaxed) << 1 | u32::from(reply), Ordering::Relaxed);
+        let probed = self.probed.at(slot);
+        probed.store(probed.load(Ordering::Relaxed).saturating_add(1).min(32), Ordering::Relaxed);
+    }
+
+    /// The last outcomes of a slot, oldest first: `!` for a reply, `.` for a miss.
+    pub fn recent(&self, slot: u32) -> String {
+        let bits = self.history.at(slot).load(Ordering::Relaxed);
+        let count = self.probed.at(slot).load(Ordering::Relaxed).min(32);
+        (0..count).rev().map(|bit| if bits >> bit & 1 == 1 { '!' } else { '.' }).collect()
+    }
+
+    /// Empties what is shown of a slot.
+    pub fn clear(&self, slot: u32) {
+        self.history.at(slot).store(0, Ordering::Relaxed);
+        self.probed.at(slot).store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_round_trips_through_its_word() {
+        for verdict in Verdict::ALL {
+            for blind in [None].into_iter().chain(Blind::ALL.map(Some)) {
+                let shown = Shown { verdict, blind, misses: 200, since_ms: 1_800_000_000_123 };
+                assert_eq!(Shown::from_word(shown.word()), shown);
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The fields of a host, and what each may hold. `Err` says what is allowed.
+
+use std::net::IpAddr;
+
+use rollcall_agent::table::text_rule;
+use rollcall_agent::unit::Mac;
+
+/// All fields, as CSV columns and as JSON keys. JSON has `addresses` besides.
+pub(super) const FIELDS: [&str; 8] = ["id", "name", "project", "network", "address", "mac", "tags", "monitor"];
+
+/// What to do about a list of nobody: an export that failed must not end all monitoring.
+pub(super) const NOBODY: &str = "at least one host (to watch nobody on purpose, say so with monitor=false)";
+
+/// A field that must be there: id, network, tag.
+pub(super) fn required(text: &str) -> Result<&str, String> {
+    match text_rule(text, false) {
+        None => Ok(text),
+        Some(allowed) => Err(allowed),
+    }
+}
+
+/// A field that may be empty: name, project.
+pub(super) fn optional(text: &str) -> Result<&str, String> {
+    match text_rule(text, true) {
+        None => Ok(text),
+        Some(allowed) => Err(allowed),
+    }
+}
+
+/// An address that a single host can have.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    let allowed = "one IPv4 or IPv6 address without a prefix length, such as 10.0.0.7 or 2001:db8::7";
+    let address = text.parse::<IpAddr>().map_err(|_| allowed.to_owned())?.to_canonical();
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    match address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast {
+        true => Err("a unicast address that is not loopback".to_owned()),
+        false => Ok(address),
+    }
+}
+
+/// A MAC, if there is one.
+pub(super) fn mac(text: &str) -> Result<Option<Mac>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mac: Mac = text
+        .parse()
+        .map_err(|_| "nothing, or six hexadecimal octets separated by ':' or '-', such as fa:16:3e:01:02:03".to_owned())?;
+    match mac.is_unicast() {
+        true => Ok(Some(mac)),
+        false => Err("a unicast MAC: neither zero nor a group address".to_owned()),
+    }
+}
+
+/// Whether the user enabled monitoring; empty is yes.
+pub(super) fn monitor(text: &str) -> Result<bool, String> {
+    let is = |word: &str| text.eq_ignore_ascii_case(word);
+    if text.is_empty() || is("true") || is("yes") || is("on") || text == "1" {
+        Ok(true)
+    } else if is("false") || is("no") || is("off") || text == "0" {
+        Ok(false)
+    } else {
+        Err("true or false (also yes, no, on, off, 1, 0; nothing means true)".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_no_single_host_has_are_refused() {
+        for bad in ["", "10.0.0", "10.0.0.1/24", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "127.0.0.1", "::1"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+        assert_eq!(address("::ffff:10.0.0.1"), Ok("10.0.0.1".parse().unwrap()), "one address, one spelling");
+    }
+
+    #[test]
+    fn group_and_zero_macs_are_refused() {
+        assert_eq!(mac(""), Ok(None));
+        assert!(mac("fa:16:3e:00:00:01").unwrap().is_some());
+        for bad in ["ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "01:00:5e:00:00:01", "fa163e000001"] {
+            assert!(mac(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn monitoring_is_on_unless_said_otherwise() {
+        assert_eq!(["", "TRUE", "yes", "1"].map(monitor), [const { Ok(true) }; 4]);
+        assert_eq!(["False", "no", "off", "0"].map(monitor), [const { Ok(false) }; 4]);
+        assert!(monitor("maybe").is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! What `[defaults]` and every `[[policy]]` may set.
+
+use std::time::Duration;
+
+use rollcall_agent::policy::Method;
+use rollcall_agent::table::MAX_LIST;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::reader::{Reader, shown};
+use crate::mistake::quoted;
+
+/// Every key.
+pub(super) const SETTINGS: [&str; 7] =
+    ["interval", "timeout", "confirm_interval", "down_after", "up_after", "method", "alarm"];
+
+/// What one place of the file sets, each with its line.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    pub(super) interval: Option<(Duration, u32)>,
+    pub(super) timeout: Option<(Duration, u32)>,
+    pub(super) confirm_interval: Option<(Duration, u32)>,
+    pub(super) down_after: Option<(u8, u32)>,
+    pub(super) up_after: Option<(u8, u32)>,
+    pub(super) method: Option<(Method, u32)>,
+    pub(super) alarm: Option<(Vec<String>, u32)>,
+}
+
+impl Settings {
+    pub(super) fn read(reader: &mut Reader<'_>, table: &DeTable<'_>, what: &str) -> Settings {
+        let mut settings = Settings::default();
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            let field = format!("{what}: {name}");
+            let line = reader.at(value);
+            match name {
+                "interval" => settings.interval = duration(reader, value, &field).zip(Some(line)),
+                "timeout" => settings.timeout = duration(reader, value, &field).zip(Some(line)),
+                "confirm_interval" => settings.confirm_interval = duration(reader, value, &field).zip(Some(line)),
+                "down_after" => settings.down_after = count(reader, value, &field).zip(Some(line)),
+                "up_after" => settings.up_after = count(reader, value, &field).zip(Some(line)),
+                "method" => settings.method = method(reader, value, &field).zip(Some(line)),
+                "alarm" => settings.alarm = alarm(reader, value, &field).zip(Some(line)),
+                _ => {}
+            }
+        }
+        settings
+    }
+
+    /// The line where a field of a policy is set, if it is.
+    pub(super) fn line(&self, field: &str) -> Option<u32> {
+        match field {
+            "interval" => self.interval.map(|(_, line)| line),
+            "timeout" => self.timeout.map(|(_, line)| line),
+            "confirm_interval" => self.confirm_interval.map(|(_, line)| line),
+            "down_after" => self.down_after.map(|(_, line)| line),
+            "up_after" => self.up_after.map(|(_, line)| line),
+            _ => None,
+        }
+    }
+}
+
+fn duration(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) -> Option<Duration> {
+    let duration = value.get_ref().as_str().and_then(|text| humantime::parse_duration(text).ok());
+    if duration.is_none() {
+        let line = reader.at(value);
+        let allowed = "a duration with its unit between quotes, such as \"1s\", \"500ms\", \"5m\" or \"1h 30m\"";
+        reader.mistake(line, field, shown(value.get_ref()), allowed);
+    }
+    duration
+}
+
+fn count(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) -> Option<u8> {
+    let number =
+        value.get_ref().as_integer().and_then(|number| u8::from_str_radix(number.as_str(), number.radix()).ok());
+    if number.is_none() {
+        let line = reader.at(value);
+        reader.mistake(line, field, shown(value.get_ref()), "1 to 100, without quotes");
+    }
+    number
+}
+
+fn method(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) -> Option<Method> {
+    let method = match value.get_ref().as_str() {
+        Some("arp") => Some(Method::Arp),
+        Some("icmp") => Some(Method::Icmp),
+        _ => None,
+    };
+    if method.is_none() {
+        let line = reader.at(value);
+        reader.mistake(line, field, shown(value.get_ref()), "\"arp\" or \"icmp\"");
+    }
+    method
+}
+
+fn alarm(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) -> Option<Vec<String>> {
+    let routes = reader.strings(value, field)?;
+    let mut names: Vec<String> = Vec::with_capacity(routes.len());
+    for (route, line) in routes {
+        if names.contains(&route) {
+            reader.mistake(line, field, format!("{} twice", quoted(&route)), "each route once");
+        } else {
+            names.push(route);
+        }
+    }
+    if names.len() > MAX_LIST {
+        let line = reader.at(value);
+        reader.mistake(line, field, format!("{} routes", names.len()), format!("at most {MAX_LIST}"));
+    }
+    Some(names)
+}

@@ -1,0 +1,269 @@
+//! The lab: two namespaces, a veth pair between them, and the fleet at its far end.
+//!
+//! ```text
+//!  rollcall-NAME                                    rollcall-NAME-fleet
+//!  10.128.0.1/9, default via 10.128.0.2  rc-agent === rc-fleet  XDP: every host of the cloud
+//! ```
+//! The fleet is pinned in a bpffs at `/run/rollcall-NAME/bpf`, so it outlives the process that made it. (`ip netns
+//! exec` gives its program a fresh `/sys`, without what is mounted below it; a place under `/run` is seen by all.)
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rollcall_agent::unit::Mac;
+use rollcall_agent_ebpf::fleet::{AGENT, Cloud, GATEWAY, PREFIX_LENGTH, mac};
+
+use crate::fleet::{Fleet, Mode, Program};
+use crate::netns::{self, Namespace};
+
+/// The agent's interface.
+pub const AGENT_INTERFACE: &str = "rc-agent";
+/// The fleet's interface.
+pub const FLEET_INTERFACE: &str = "rc-fleet";
+
+/// A lab that is up.
+pub struct Lab {
+    name: Name,
+    fleet: Fleet,
+    scratch: bool,
+}
+
+impl Lab {
+    /// Brings a lab up. It stays until [`Lab::down`].
+    ///
+    /// # Errors
+    /// When we are not root, a lab of that name is there already, or the kernel refuses; nothing is left behind then.
+    pub fn up(name: &str, cloud: Cloud, mode: Mode) -> Result<Self> {
+        netns::need_root("the lab")?;
+        let name = Name::parse(name)?;
+        ensure!(
+            !name.anything_left(),
+            "the lab {0} is up already, or was left half removed; first: cargo xtask lab down --name {0}",
+            name.0
+        );
+        match Self::build(&name, cloud, mode) {
+            Ok(fleet) => Ok(Self { name, fleet, scratch: false }),
+            Err(error) => {
+                name.remove().context("after a failure the lab could not be removed")?;
+                Err(error).with_context(|| format!("the lab {} could not be brought up", name.0))
+            }
+        }
+    }
+
+    /// Brings up a lab for this process alone, named after it: it is removed when dropped, and the next scratch lab
+    /// of the same name removes it where this process was killed before it could.
+    pub fn scratch(name: &str, cloud: Cloud, mode: Mode) -> Result<Self> {
+        netns::need_root("the lab")?;
+        for orphan in Name::orphans(name)? {
+            orphan.remove()?;
+        }
+        let mut lab = Self::up(&format!("{name}-{}", std::process::id()), cloud, mode)?;
+        lab.scratch = true;
+        Ok(lab)
+    }
+
+    /// The lab of this name, which is up.
+    pub fn open(name: &str) -> Result<Self> {
+        netns::need_root("the lab")?;
+        let name = Name::parse(name)?;
+        ensure!(
+            name.pins().join("CLOUD").exists() && name.agent().exists(),
+            "there is no lab {0}; bring it up: cargo xtask lab up --hosts 1000 --name {0}",
+            name.0
+        );
+        let fleet = Fleet::open(&name.pins())?;
+        Ok(Self { name, fleet, scratch: false })
+    }
+
+    /// Removes a lab, whatever is left of it, and says what that was.
+    pub fn down(name: &str) -> Result<Vec<String>> {
+        netns::need_root("the lab")?;
+        Name::parse(name)?.remove()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name.0
+    }
+
+    /// The namespace for the agent.
+    pub fn agent(&self) -> Namespace {
+        self.name.agent()
+    }
+
+    /// The namespace of the fleet.
+    pub fn fleet_side(&self) -> Namespace {
+        self.name.fleet()
+    }
+
+    /// The fleet, to be silenced and revived.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// In which mode an XDP program runs on one of the lab's interfaces, if one does.
+    pub fn xdp_mode(namespace: &Namespace, interface: &str) -> Result<Option<&'static str>> {
+        let text = namespace.ip(["-j", "link", "show", "dev", interface])?;
+        let links: serde_json::Value = serde_json::from_str(&text).context("`ip -j link` printed no JSON")?;
+        // 1 to 4: XDP_ATTACHED_DRV, _SKB, _HW, _MULTI of linux/if_link.h.
+        Ok(match links[0]["xdp"]["mode"].as_u64() {
+            None | Some(0) => None,
+            Some(1) => Some("native"),
+            Some(2) => Some("generic"),
+            Some(3) => Some("offloaded"),
+            Some(_) => Some("several"),
+        })
+    }
+
+    fn build(name: &Name, cloud: Cloud, mode: Mode) -> Result<Fleet> {
+        let program = Program::load(cloud)?;
+        let (agent, fleet) = (name.agent(), name.fleet());
+        agent.create()?;
+        fleet.create()?;
+        agent.ip(["link", "add", AGENT_INTERFACE, "type", "veth", "peer", "name", FLEET_INTERFACE, "netns", fleet.name()])?;
+        let own_mac = Mac(mac(AGENT)).to_string();
+        agent.ip(["link", "set", AGENT_INTERFACE, "address", &own_mac])?;
+        for (side, interface) in [(&agent, AGENT_INTERFACE), (&fleet, FLEET_INTERFACE)] {
+            // No link-local IPv6 address, hence no neighbour discovery between the frames that are looked at here.
+            side.ip(["link", "set", interface, "addrgenmode", "none", "up"])?;
+        }
+        let address = format!("{}/{PREFIX_LENGTH}", Ipv4Addr::from(AGENT));
+        agent.ip(["address", "add", &address, "dev", AGENT_INTERFACE])?;
+        agent.ip(["route", "add", "default", "via", &Ipv4Addr::from(GATEWAY).to_string()])?;
+
+        let pins = name.pins();
+        fs::create_dir_all(&pins).with_context(|| format!("cannot make {}", pins.display()))?;
+        mount(Some("bpf"), &pins, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("cannot mount a bpffs at {}", pins.display()))?;
+        // Interface names are resolved in the namespace of the thread that attaches.
+        fleet.within(|| program.attach_and_pin(FLEET_INTERFACE, mode, &pins))?;
+        Fleet::open(&pins)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.scratch
+            && let Err(error) = self.name.remove()
+        {
+            eprintln!("warning: the lab {0} is not wholly removed: {error:#}; run: cargo xtask lab down --name {0}", self.name.0);
+        }
+    }
+}
+
+/// The name of a lab, and what is called after it.
+struct Name(String);
+
+impl Name {
+    fn parse(name: &str) -> Result<Self> {
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        ensure!(
+            (1..=40).contains(&name.len()) && name.chars().all(good) && !name.ends_with("-fleet"),
+            "name of the lab: found {name:?}, allowed: 1 to 40 of a-z, 0-9 and '-', not ending in -fleet"
+        );
+        Ok(Self(name.into()))
+    }
+
+    fn agent(&self) -> Namespace {
+        Namespace::named(format!("rollcall-{}", self.0))
+    }
+
+    fn fleet(&self) -> Namespace {
+        Namespace::named(format!("rollcall-{}-fleet", self.0))
+    }
+
+    fn folder(&self) -> PathBuf {
+        Path::new("/run").join(format!("rollcall-{}", self.0))
+    }
+
+    fn pins(&self) -> PathBuf {
+        self.folder().join("bpf")
+    }
+
+    fn anything_left(&self) -> bool {
+        self.agent().exists() || self.fleet().exists() || self.folder().exists()
+    }
+
+    /// Scratch labs of this base name whose process is gone.
+    fn orphans(base: &str) -> Result<Vec<Self>> {
+        let mut orphans = Vec::new();
+        for folder in ["/run", "/run/netns"] {
+            let entries = match fs::read_dir(folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).with_context(|| format!("cannot list {folder}")),
+            };
+            for entry in entries {
+                let entry = entry?.file_name();
+                let Some(name) = entry.to_str().and_then(|entry| entry.strip_prefix("rollcall-")) else {
+                    continue;
+                };
+                let name = name.strip_suffix("-fleet").unwrap_or(name);
+                let pid = name.strip_prefix(base).and_then(|rest| rest.strip_prefix('-'));
+                let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else {
+                    continue;
+                };
+                if !Path::new("/proc").join(pid.to_string()).exists() {
+                    orphans.push(Self::parse(name)?);
+                }
+            }
+        }
+        Ok(orphans)
+    }
+
+    /// Removes all there is, in the order that lets each be removed; goes on after a failure and tells the first.
+    fn remove(&self) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        let mut first_error = None;
+        let mut note = |what: String, outcome: Result<bool>| match outcome {
+            Ok(true) => removed.push(what),
+            Ok(false) => {}
+            Err(error) => {
+                first_error.get_or_insert_with(|| error.context(format!("cannot remove {what}")));
+            }
+        };
+        let (agent, fleet, pins) = (self.agent(), self.fleet(), self.pins());
+        // The bpffs first: the last pin detaches the fleet. More than one can be mounted over one another.
+        while pins.exists() && is_mount_point(&pins) {
+            let outcome = umount2(&pins, MntFlags::MNT_DETACH).map(|()| true).map_err(Into::into);
+            let failed = outcome.is_err();
+            note(format!("bpffs {}", pins.display()), outcome);
+            if failed {
+                break;
+            }
+        }
+        // The pair before its namespaces: those live on while a process is in them, and the pair would with them.
+        if agent.exists() {
+            let there = agent.ip(["link", "show", "dev", AGENT_INTERFACE]).is_ok();
+            let outcome = if there { agent.ip(["link", "del", AGENT_INTERFACE]).map(|_| true) } else { Ok(false) };
+            note(format!("veth pair {AGENT_INTERFACE} = {FLEET_INTERFACE}"), outcome);
+        }
+        for namespace in [&agent, &fleet] {
+            let outcome = if namespace.exists() { namespace.delete().map(|()| true) } else { Ok(false) };
+            note(format!("namespace {}", namespace.name()), outcome);
+        }
+        for folder in [pins, self.folder()] {
+            let outcome = match fs::remove_dir(&folder) {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+                Err(error) => Err(error.into()),
+            };
+            note(format!("folder {}", folder.display()), outcome);
+        }
+        match first_error {
+            None => Ok(removed),
+            Some(error) => bail!(error),
+        }
+    }
+}
+
+/// Whether something is mounted there: it is on another device than the folder that it is in.
+fn is_mount_point(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    path.parent().is_some_and(|parent| device(path) != device(parent))
+}

@@ -1,0 +1,13 @@
+//! The lab (a simulated cloud in network namespaces), and what the demo and the whole-line tests need to run the
+//! real programs in it.
+
+pub mod agent;
+pub mod demo;
+pub mod fleet;
+pub mod lab;
+mod mapping;
+pub mod netns;
+pub mod population;
+pub mod programs;
+pub mod status;
+pub mod webhook;

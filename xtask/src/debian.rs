@@ -1,0 +1,52 @@
+//! Packages of the system: installed when we are root and apt is there, otherwise asked for by name.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::step;
+
+/// Whether we are root: the owner of our own process says so, without a system call of our own.
+pub(crate) fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+/// Whether dpkg knows the package as installed.
+pub(crate) fn installed(package: &str) -> bool {
+    step::output(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
+        .is_some_and(|status| status == "installed")
+}
+
+/// Sees to it that the packages are there, `why` they are needed being said where they cannot be had.
+pub(crate) fn ensure(packages: &[&str], why: &str) -> Result<()> {
+    let missing: Vec<&str> = packages.iter().copied().filter(|package| !installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let by_hand = format!("apt-get update && apt-get install -y --no-install-recommends {}", missing.join(" "));
+    if !step::in_path("apt-get") {
+        bail!("{why} needs these packages, by Debian's names: {}; install what your system calls them", missing.join(" "));
+    }
+    if !is_root() {
+        bail!("{why} needs packages that are not installed; as root, run: {by_hand}");
+    }
+    if missing.iter().any(|package| !available(package)) {
+        step::run(apt().arg("update")).with_context(|| format!("{why} needs packages; try: {by_hand}"))?;
+    }
+    step::run(apt().args(["install", "-y", "--no-install-recommends"]).args(&missing))
+        .with_context(|| format!("{why} needs packages; try: {by_hand}"))
+}
+
+/// Whether apt's lists have a version of the package to install.
+pub(crate) fn available(package: &str) -> bool {
+    step::output(Command::new("apt-cache").args(["policy", package]))
+        .is_some_and(|policy| policy.lines().any(|line| line.contains("Candidate:") && !line.contains("(none)")))
+}
+
+/// apt-get, which waits for another apt for a while and asks nothing.
+pub(crate) fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.args(["-q", "-o", "DPkg::Lock::Timeout=300"]).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}

@@ -1,0 +1,52 @@
+//! The project's own verbs: `cargo xtask VERB`. One verb, one file; each does its own set-up.
+
+mod build_ebpf;
+mod debian;
+mod demo;
+mod lab;
+mod step;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask VERB [ARGUMENTS]
+
+  build-ebpf             build the XDP programs, and the tools to build them with where they are missing
+  lab ARGUMENTS          a simulated cloud in network namespaces: `cargo xtask lab --help`
+  demo [ARGUMENTS]       the whole line, from a host list to the alarms: `cargo xtask demo --help`
+  test [--fast] [-- ARGUMENTS]
+                         every test that this machine can run, and which ones it cannot run, with the reason;
+                         --fast leaves out the whole-line tests; ARGUMENTS go to `cargo test`";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let verb = arguments.next();
+    let rest: Vec<String> = arguments.collect();
+    let outcome = match verb.as_deref() {
+        Some("build-ebpf") => build_ebpf::run(&rest),
+        Some("lab") => lab::run(&rest),
+        Some("demo") => demo::run(&rest),
+        Some("test") => test::run(&rest),
+        Some("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => {
+            eprintln!("error: there is no verb {other:?}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+        None => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! `test`: every test that this machine can run. A test that cannot run here says `SKIPPED: name: reason`; those are
+//! listed at the end, and are not counted as passed.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::workspace::Profile;
+use crate::{build_ebpf, debian, step, workspace};
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let arguments = Arguments::parse(arguments)?;
+    build_ebpf::run(&[])?;
+    workspace::build_programs(Profile::Debug)?;
+    // What is missing makes tests skip, and they say why: no reason to stop here.
+    for outcome in [tools(), alertmanager()] {
+        if let Err(error) = outcome {
+            eprintln!("xtask: {error:#}");
+        }
+    }
+    let mut command = arguments.command();
+    eprintln!("xtask: {}", step::text(&command));
+    command.env("PATH", path()?).stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot run cargo test")?;
+    let stdout = child.stdout.take().context("cargo test has no standard output")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("cannot read what cargo test prints")?;
+        println!("{line}");
+        tally.note(&line);
+    }
+    let status = child.wait()?;
+    tally.print();
+    ensure!(status.success() && tally.failed == 0, "tests failed ({status})");
+    ensure!(tally.passed > 0, "not a single test ran");
+    Ok(())
+}
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Arguments {
+    fast: bool,
+    /// For `cargo test`.
+    cargo: Vec<String>,
+    /// For the test programs.
+    programs: Vec<String>,
+}
+
+impl Arguments {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        let mut parts = arguments.splitn(3, |argument| argument == "--").map(<[String]>::to_vec);
+        let own = parts.next().unwrap_or_default();
+        let (cargo, programs) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let mut fast = false;
+        for argument in own {
+            match argument.as_str() {
+                "--fast" => fast = true,
+                other => bail!("test takes --fast, and arguments for `cargo test` after --; found: {other}"),
+            }
+        }
+        Ok(Self { fast, cargo, programs })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = workspace::cargo();
+        command.args(["test", "--no-fail-fast"]);
+        let chosen = |argument: &String| argument.starts_with("-p") || argument.starts_with("--package");
+        if !self.cargo.iter().any(chosen) {
+            command.arg("--workspace");
+        }
+        if self.fast {
+            command.args(["--lib", "--bins"]);
+        }
+        command.args(&self.cargo);
+        // Otherwise nobody sees what a test that passed, or skipped, has printed.
+        command.args(["--", "--show-output"]).args(&self.programs);
+        command
+    }
+}
+
+/// What the test programs said.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Below zero between a skipped test's word and its program's result.
+    passed: i64,
+    failed: i64,
+    skipped: Vec<String>,
+}
+
+impl Tally {
+    fn note(&mut self, line: &str) {
+        let line = line.trim();
+        if let Some(what) = line.strip_prefix("SKIPPED: ") {
+            self.skipped.push(what.into());
+            // The harness counts it as passed; we do not.
+            self.passed -= 1;
+        } else if let Some((name, reason)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ignored")) {
+            let reason = reason.trim_start_matches(", ");
+            self.skipped.push(format!("{name}: {}", if reason.is_empty() { "marked as ignored" } else { reason }));
+        } else if let Some(result) = line.strip_prefix("test result: ") {
+            let count = |what: &str| {
+                result
+                    .split(['.', ';'])
+                    .find_map(|part| part.trim().strip_suffix(what)?.trim().parse::<i64>().ok())
+                    .unwrap_or_default()
+            };
+            self.passed += count("passed");
+            self.failed += count("failed");
+        }
+    }
+
+    fn print(&self) {
+        println!();
+        for what in &self.skipped {
+            println!("SKIPPED {what}");
+        }
+        println!("tests: {} passed, {} failed, {} SKIPPED", self.passed, self.failed, self.skipped.len());
+    }
+}
+
+/// Programs that tests run.
+fn tools() -> Result<()> {
+    let wanted = [("ip", "iproute2"), ("ping", "iputils-ping"), ("ethtool", "ethtool")];
+    let missing: Vec<&str> = wanted.iter().filter(|(program, _)| !step::in_path(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() { Ok(()) } else { debian::ensure(&missing, "testing in namespaces") }
+}
+
+/// Alertmanager from Debian's package, unpacked and not installed: no service starts, nothing of the system changes.
+fn alertmanager() -> Result<()> {
+    const PACKAGE: &str = "prometheus-alertmanager";
+    let folder = alertmanager_folder();
+    if step::in_path(PACKAGE) || folder.join("usr/bin").join(PACKAGE).is_file() {
+        return Ok(());
+    }
+    if !step::in_path("apt-get") || !step::in_path("dpkg") {
+        bail!("testing against a real Alertmanager needs `{PACKAGE}` in the PATH; install what your system calls so");
+    }
+    if debian::is_root() && !debian::available(PACKAGE) {
+        step::run(debian::apt().arg("update"))?;
+    }
+    let download = workspace::target().join("tools/download");
+    std::fs::create_dir_all(&download).with_context(|| format!("cannot make {}", download.display()))?;
+    let unpacked = step::run(debian::apt().args(["download", PACKAGE]).current_dir(&download)).and_then(|()| {
+        let deb = std::fs::read_dir(&download)?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .with_context(|| format!("apt-get left no package in {}", download.display()))?;
+        step::run(Command::new("dpkg").arg("-x").arg(deb).arg(&folder))
+    });
+    let _ = std::fs::remove_dir_all(&download);
+    unpacked.with_context(|| {
+        format!("testing against a real Alertmanager needs the package {PACKAGE}; try: apt-get install {PACKAGE}")
+    })
+}
+
+fn alertmanager_folder() -> PathBuf {
+    workspace::target().join("tools/alertmanager")
+}
+
+/// Our `PATH`, with what was unpacked, and where Debian keeps the tools of administrators.
+fn path() -> Result<std::ffi::OsString> {
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let own = [alertmanager_folder().join("usr/bin"), "/usr/sbin".into(), "/sbin".into()];
+    std::env::join_paths(std::env::split_paths(&inherited).chain(own)).context("the PATH cannot be extended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skipped_test_is_listed_and_not_counted_as_passed() {
+        let mut tally = Tally::default();
+        let printed = "running 3 tests\n\
+                       test a ... ok\n\
+                       test b ... ignored, needs a second machine\n\
+                       ---- c stdout ----\n\
+                       SKIPPED: c: needs root\n\
+                       test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+                       test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
+        printed.lines().for_each(|line| tally.note(line));
+        assert_eq!((tally.passed, tally.failed), (5, 1));
+        assert_eq!(tally.skipped, ["b: needs a second machine", "c: needs root"]);
+    }
+
+    #[test]
+    fn arguments_go_to_cargo_and_to_the_test_programs() {
+        let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+        let parsed = Arguments::parse(&words("--fast -- -p xtask name -- --exact")).unwrap();
+        assert_eq!(parsed, Arguments { fast: true, cargo: words("-p xtask name"), programs: words("--exact") });
+        assert!(
+            step::text(&parsed.command()).ends_with("test --no-fail-fast --lib --bins -p xtask name -- --show-output --exact")
+        );
+        assert!(step::text(&Arguments::parse(&[]).unwrap().command()).contains("--workspace"));
+        assert!(Arguments::parse(&words("name")).is_err());
+    }
+}
