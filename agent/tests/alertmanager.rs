@@ -2,7 +2,7 @@
 #![cfg(feature = "dataplane")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -86,7 +86,7 @@ fn place() -> Option<(tempfile::TempDir, SocketAddr)> {
     Some((tempfile::tempdir().unwrap(), listener.local_addr().unwrap()))
 }
 
-fn service(address: SocketAddr, state_dir: &PathBuf) -> Service {
+fn service(address: SocketAddr, state_dir: &Path) -> Service {
     #[derive(serde::Deserialize)]
     struct File {
         route: Vec<RouteConfig>,

@@ -56,9 +56,7 @@ impl<'a> Assigner<'a> {
             let condition = &rule.condition;
             let tags = match &condition.tags[..] {
                 [] => Vec::new(),
-                wanted => (0..list.tag_sets() as u32)
-                    .map(|set| list.tags(set).any(|tag| wanted.iter().any(|want| want == tag)))
-                    .collect(),
+                wanted => (0..list.tag_sets() as u32).map(|set| list.tags(set).any(|tag| wanted.iter().any(|want| want == tag))).collect(),
             };
             Test {
                 condition,
@@ -87,8 +85,7 @@ impl<'a> Assigner<'a> {
                 && fits(&test.projects, host.project)
                 && fits(&test.tags, host.tags)
                 && (test.ids.is_empty() || test.ids.contains(roll.id(host)))
-                && (test.condition.name.is_empty()
-                    || test.condition.name.iter().any(|pattern| pattern.fits(roll.name(host))))
+                && (test.condition.name.is_empty() || test.condition.name.iter().any(|pattern| pattern.fits(roll.name(host))))
         })
     }
 }

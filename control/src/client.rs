@@ -16,13 +16,7 @@ use crate::screen::printable;
 #[derive(Args, Clone, Debug)]
 pub struct AgentArgs {
     /// URL of the agent
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "ROLLCALL_AGENT",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9798"
-    )]
+    #[arg(long, value_name = "URL", env = "ROLLCALL_AGENT", hide_env_values = true, default_value = "http://127.0.0.1:9798")]
     pub agent: Url,
     /// File that holds the agent's token; changing calls need one unless the agent listens on loopback only
     #[arg(long, value_name = "FILE", env = "ROLLCALL_TOKEN_FILE", hide_env_values = true)]
@@ -112,10 +106,7 @@ impl Client {
 
     /// `PUT /v1/table` of a table or a delta.
     pub async fn push(&self, bytes: Vec<u8>) -> Result<Pushed, Failure> {
-        let request = self
-            .request(Method::PUT, &["v1", "table"])
-            .header(header::CONTENT_TYPE, "application/octet-stream")
-            .body(bytes);
+        let request = self.request(Method::PUT, &["v1", "table"]).header(header::CONTENT_TYPE, "application/octet-stream").body(bytes);
         let response = self.send(request).await?;
         if response.status() == StatusCode::CONFLICT {
             return Ok(Pushed::OtherBase(problem(response).await));
@@ -186,9 +177,8 @@ impl Client {
             let hint = format!("the answer of the agent at {} broke off", self.agent);
             Failure::Unreachable(anyhow!(root_cause(&error)).context(hint))
         })?;
-        Ok(serde_json::from_slice(&bytes).with_context(|| {
-            format!("what answers at {} is no agent of this release ({})", self.agent, env!("CARGO_PKG_VERSION"))
-        })?)
+        Ok(serde_json::from_slice(&bytes)
+            .with_context(|| format!("what answers at {} is no agent of this release ({})", self.agent, env!("CARGO_PKG_VERSION")))?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! From host lists and a policy file to who is probed how: hosts put together, policies assigned, a table made.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rollcall_agent::policy::Policy;
@@ -18,9 +19,9 @@ pub struct Roll {
     pub list: HostList,
     /// The policy file.
     pub policies: PolicyFile,
-    /// Sorted by id.
+    /// In the order of the lists; also those of which no address is watched.
     pub hosts: Vec<Host>,
-    /// Watched addresses, grouped by host in the order of [`Roll::hosts`].
+    /// Watched addresses, in the order of the lists.
     pub addresses: Vec<Address>,
     /// Hosts of which no address is watched, because their rows say `monitor=false`.
     pub left_out: u64,
@@ -35,10 +36,39 @@ pub struct Host {
     pub row: u32,
     /// A row with its name.
     name: u32,
+    /// A row with its project.
+    project_row: u32,
     /// In the list's strings.
     pub project: u32,
     /// The tags of all its rows.
     pub tags: u32,
+    /// Whether any of its addresses is watched.
+    pub watched: bool,
+}
+
+impl Host {
+    /// Takes what one more row says, and notes where it says otherwise.
+    fn merge(&mut self, list: &HostList, at: u32, mistakes: &mut Mistakes) {
+        let row = list.rows[at as usize];
+        let mut conflict = |field: &str, found: &str, other: u32, expected: &str| {
+            let other = list.place(list.rows[other as usize].place);
+            let id = quoted(list.id(&row));
+            let allowed = format!("the same in all rows of host {id} ({} in {other})", quoted(expected));
+            mistakes.push(list.mistake(row.place, field, quoted(found), allowed));
+        };
+        let (name, known) = (list.name(&row), list.name(&list.rows[self.name as usize]));
+        if known.is_empty() {
+            self.name = at;
+        } else if !name.is_empty() && name != known {
+            conflict("name", name, self.name, known);
+        }
+        let (project, known) = (list.strings.text(row.project), list.strings.text(self.project));
+        if known.is_empty() {
+            (self.project, self.project_row) = (row.project, at);
+        } else if !project.is_empty() && project != known {
+            conflict("project", project, self.project_row, known);
+        }
+    }
 }
 
 /// One watched address.
@@ -57,8 +87,7 @@ impl Roll {
     /// comes back at once.
     pub fn compile(list: HostList, policies: PolicyFile, mut mistakes: Mistakes) -> Result<Roll, Mistakes> {
         let readable = mistakes.is_empty();
-        let mut roll =
-            Roll { list, policies, hosts: Vec::new(), addresses: Vec::new(), left_out: 0, rows_left_out: 0 };
+        let mut roll = Roll { list, policies, hosts: Vec::new(), addresses: Vec::new(), left_out: 0, rows_left_out: 0 };
         roll.gather(&mut mistakes);
         roll.find_duplicates(&mut mistakes);
         // Policies with mistakes would blame hosts for what is not their fault.
@@ -72,20 +101,17 @@ impl Roll {
     /// The table.
     pub fn table(&self, generation: u64) -> Result<Table, WriteError> {
         let mut writer = Writer::sized(self.hosts.len(), self.addresses.len()).generation(generation);
-        let refs: Vec<_> =
-            self.policies().map(|policy| policy.map(|policy| writer.policy(policy.clone()))).collect();
-        let mut current = None;
+        let refs: Vec<_> = self.policies().map(|policy| policy.map(|policy| writer.policy(policy.clone()))).collect();
+        let mut hosts = vec![None; self.hosts.len()];
+        let mut labels = HashMap::new();
         for address in &self.addresses {
-            let host = match current {
-                Some((index, host)) if index == address.host => host,
-                _ => {
-                    let index = address.host;
-                    let host = &self.hosts[index as usize];
-                    let project = self.list.strings.text(host.project);
-                    writer.host(self.id(host), self.name(host), project, self.list.tags(host.tags))
-                }
-            };
-            current = Some((address.host, host));
+            let host = *hosts[address.host as usize].get_or_insert_with(|| {
+                let host = &self.hosts[address.host as usize];
+                let label = *labels
+                    .entry((host.project, host.tags))
+                    .or_insert_with(|| writer.label(self.list.strings.text(host.project), self.list.tags(host.tags)));
+                writer.host_with(self.id(host), self.name(host), label)
+            });
             let row = &self.list.rows[address.row as usize];
             if let Some(policy) = refs[address.policy.index(&self.policies)] {
                 writer.address(host, self.list.strings.text(row.network), row.address, row.mac, policy);
@@ -107,6 +133,11 @@ impl Roll {
         }
     }
 
+    /// How many hosts have a watched address.
+    pub fn watched_hosts(&self) -> u64 {
+        self.hosts.len() as u64 - self.left_out
+    }
+
     /// Id of a host.
     pub fn id(&self, host: &Host) -> &str {
         self.list.id(&self.list.rows[host.row as usize])
@@ -117,77 +148,41 @@ impl Roll {
         self.list.name(&self.list.rows[host.name as usize])
     }
 
-    /// Brings the rows of each host together, and compares what they say of it.
+    /// Brings the rows of each host together, and compares what they say of it. Everything stays in the order of the
+    /// lists: so all later passes read memory from one end to the other.
     fn gather(&mut self, mistakes: &mut Mistakes) {
-        let list = &self.list;
-        let mut order: Vec<(u128, u32)> = Vec::with_capacity(list.rows.len());
+        let list = &mut self.list;
+        let mut known: HashMap<&str, u32> = HashMap::with_capacity(list.rows.len());
+        let mut unions = Vec::new();
+        self.addresses.reserve(list.rows.len());
         for (at, row) in list.rows.iter().enumerate() {
-            // The first bytes of the id as a number decide most comparisons without a look at the text.
-            let id = list.id(row).as_bytes();
-            let mut prefix = [0; 16];
-            let length = id.len().min(16);
-            prefix[..length].copy_from_slice(&id[..length]);
-            order.push((u128::from_be_bytes(prefix), at as u32));
-        }
-        let id = |row: u32| list.id(&list.rows[row as usize]);
-        order.sort_by(|&(a, x), &(b, y)| a.cmp(&b).then_with(|| id(x).cmp(id(y))));
-        let rows: Vec<u32> = order.into_iter().map(|(_, row)| row).collect();
-        let mut groups: Vec<std::ops::Range<usize>> = Vec::with_capacity(rows.len());
-        for at in 0..rows.len() {
-            match groups.last_mut() {
-                Some(group) if id(rows[group.start]) == id(rows[at]) => group.end = at + 1,
-                _ => groups.push(at..at + 1),
+            let new = self.hosts.len() as u32;
+            let index = *known.entry(list.id(row)).or_insert(new);
+            if index == new {
+                let at = at as u32;
+                let (project, tags) = (row.project, row.tags);
+                self.hosts.push(Host { row: at, name: at, project_row: at, project, tags, watched: false });
+            }
+            let host = &mut self.hosts[index as usize];
+            if index != new {
+                host.merge(list, at as u32, mistakes);
+                if host.tags != row.tags {
+                    unions.push((index, row.tags));
+                }
+            }
+            if row.monitor {
+                host.watched = true;
+                self.addresses.push(Address { row: at as u32, host: index, policy: Choice::Fallback });
+            } else {
+                self.rows_left_out += 1;
             }
         }
-        self.hosts.reserve(groups.len());
-        self.addresses.reserve(rows.len());
-        let mut found = Vec::new();
-        for group in groups {
-            self.host(&rows[group], &mut found);
+        drop(known);
+        for (index, tags) in unions {
+            let host = &mut self.hosts[index as usize];
+            host.tags = list.union(host.tags, tags);
         }
-        // In the order of the lines, not of the ids.
-        found.sort_by_key(|&(place, _)| place);
-        mistakes.0.extend(found.into_iter().map(|(_, mistake)| mistake));
-    }
-
-    fn host(&mut self, rows: &[u32], mistakes: &mut Vec<(crate::hosts::Place, crate::mistake::Mistake)>) {
-        let first = self.list.rows[rows[0] as usize];
-        let mut host = Host { row: rows[0], name: rows[0], project: first.project, tags: first.tags };
-        let mut project_row = rows[0];
-        for &at in &rows[1..] {
-            let row = self.list.rows[at as usize];
-            let mut conflict = |field: &str, found: &str, other: u32, expected: &str| {
-                let other = self.list.place(self.list.rows[other as usize].place);
-                let allowed =
-                    format!("the same in all rows of host {} ({} in {other})", quoted(self.list.id(&row)), quoted(expected));
-                mistakes.push((row.place, self.list.mistake(row.place, field, quoted(found), allowed)));
-            };
-            let (name, known) = (self.list.name(&row), self.list.name(&self.list.rows[host.name as usize]));
-            if known.is_empty() {
-                host.name = at;
-            } else if !name.is_empty() && name != known {
-                conflict("name", name, host.name, known);
-            }
-            let text = |string: u32| self.list.strings.text(string);
-            if text(host.project).is_empty() {
-                (host.project, project_row) = (row.project, at);
-            } else if !text(row.project).is_empty() && row.project != host.project {
-                conflict("project", text(row.project), project_row, text(host.project));
-            }
-            host.tags = self.list.union(host.tags, row.tags);
-        }
-        let index = self.hosts.len() as u32;
-        let before = self.addresses.len();
-        for &row in rows {
-            match self.list.rows[row as usize].monitor {
-                true => self.addresses.push(Address { row, host: index, policy: Choice::Fallback }),
-                false => self.rows_left_out += 1,
-            }
-        }
-        match self.addresses.len() > before {
-            true => self.hosts.push(host),
-            false => self.left_out += 1,
-        }
+        self.left_out = self.hosts.iter().filter(|host| !host.watched).count() as u64;
     }
 
     /// Identity is (network, address): nothing may have it twice.
@@ -217,8 +212,7 @@ impl Roll {
             let (row, first) = (&list.rows[row as usize], &list.rows[first as usize]);
             let network = list.strings.text(row.network);
             let found = format!("{} in network {} again (host {})", row.address, quoted(network), quoted(list.id(row)));
-            let allowed =
-                format!("each address once in a network; it is in {} (host {})", list.place(first.place), quoted(list.id(first)));
+            let allowed = format!("each address once in a network; it is in {} (host {})", list.place(first.place), quoted(list.id(first)));
             mistakes.push(list.mistake(row.place, "address", found, allowed));
         }
     }

@@ -63,7 +63,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes.with_context(|| format!("cannot read {}", name(path)))?)
 }
 
-/// Writes a file whole or not at all: a reader sees the old one or the new one.
+/// Writes a file whole or not at all: a reader sees the old one or the new one. It does not wait for the disk: what
+/// is written here can be made again, and a table that a power cut damaged is refused by its checksum.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if is_dash(path) {
         return io::stdout().lock().write_all(bytes).context("cannot write to standard output");
@@ -83,7 +84,6 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(directory).with_context(failed)?;
     file.write_all(bytes).with_context(failed)?;
-    file.as_file().sync_all().with_context(failed)?;
     file.persist(path).map_err(|error| error.error).with_context(failed)?;
     Ok(())
 }

@@ -104,13 +104,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_mistakes_is_cut_and_counted() {
-        let one = Mistake {
-            file: "f".into(),
-            line: 1,
-            field: "id".into(),
-            found: "\"\"".into(),
-            allowed: "an id".into(),
-        };
+        let one = Mistake { file: "f".into(), line: 1, field: "id".into(), found: "\"\"".into(), allowed: "an id".into() };
         let text = Mistakes(vec![one; 1003]).to_string();
         assert_eq!(text.lines().count(), 1001);
         assert!(text.ends_with("... and 3 more: 1003 mistakes in all"));

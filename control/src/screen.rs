@@ -163,9 +163,6 @@ mod tests {
         sheet.row(["a\u{1b}[31m".into(), "1000".into(), "x".into()]);
         let mut out = Vec::new();
         sheet.plain(&mut out).unwrap();
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "NAME       N  LAST\ngröße      7  -\na\u{fffd}[31m  1000  x\n"
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), "NAME       N  LAST\ngröße      7  -\na\u{fffd}[31m  1000  x\n");
     }
 }

@@ -46,8 +46,7 @@ fn golden(path: &str, found: &str) {
     assert_eq!(found, expected, "{path} differs: UPDATE_GOLDEN=1 writes it anew; read the difference before you commit it");
 }
 
-const VERBS: [&str; 10] =
-    ["check", "compile", "inspect", "push", "stop", "status", "hosts", "host", "watch", "completions"];
+const VERBS: [&str; 10] = ["check", "compile", "inspect", "push", "stop", "status", "hosts", "host", "watch", "completions"];
 
 #[test]
 fn help_of_every_verb_is_as_it_was_read() {

@@ -110,9 +110,7 @@ impl Agent {
         let (status, body) = self.get(&format!("/v1/hosts/{id}")).await?;
         match status {
             StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::OK => {
-                Ok(Some(serde_json::from_str(&body).with_context(|| format!("GET /v1/hosts/{id} answered {body}"))?))
-            }
+            StatusCode::OK => Ok(Some(serde_json::from_str(&body).with_context(|| format!("GET /v1/hosts/{id} answered {body}"))?)),
             _ => bail!("GET /v1/hosts/{id}: {status}: {body}"),
         }
     }
@@ -135,11 +133,7 @@ impl Agent {
             if wanted(&status) {
                 return Ok(status);
             }
-            ensure!(
-                began.elapsed() < patience,
-                "{what}: not within {patience:?}; the agent's addresses by verdict: {:?}",
-                status.verdicts
-            );
+            ensure!(began.elapsed() < patience, "{what}: not within {patience:?}; the agent's addresses by verdict: {:?}", status.verdicts);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

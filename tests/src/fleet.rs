@@ -56,8 +56,8 @@ impl Program {
             ensure!(count <= HOSTS_MAX, "{kind} hosts: found {count}, allowed: 0 to {HOSTS_MAX}");
         }
         let path = Self::object();
-        let object = fs::read(&path)
-            .with_context(|| format!("cannot read the fleet's program {}; run: cargo xtask build-ebpf", path.display()))?;
+        let object =
+            fs::read(&path).with_context(|| format!("cannot read the fleet's program {}; run: cargo xtask build-ebpf", path.display()))?;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("BEHAVIOUR", cloud.stations())
             .load(&object)
@@ -189,10 +189,7 @@ impl Fleet {
 
     /// What it did with the frames so far, summed over all CPUs.
     pub fn counters(&self) -> Result<BTreeMap<&'static str, u64>> {
-        Outcome::ALL
-            .into_iter()
-            .map(|outcome| Ok((outcome.label(), self.counters.get(&(outcome as u32), 0)?.iter().sum())))
-            .collect()
+        Outcome::ALL.into_iter().map(|outcome| Ok((outcome.label(), self.counters.get(&(outcome as u32), 0)?.iter().sum()))).collect()
     }
 
     fn word(&self, station: u32) -> &std::sync::atomic::AtomicU64 {

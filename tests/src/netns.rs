@@ -107,9 +107,5 @@ pub fn need_root(what: &str) -> Result<()> {
     }
     let program = std::env::current_exe().unwrap_or_default();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    bail!(
-        "{what} needs root, to make network namespaces and to load XDP programs; run: sudo {} {}",
-        program.display(),
-        arguments.join(" ")
-    )
+    bail!("{what} needs root, to make network namespaces and to load XDP programs; run: sudo {} {}", program.display(), arguments.join(" "))
 }

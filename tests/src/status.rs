@@ -17,10 +17,7 @@ struct Ends {
 
 impl Ends {
     fn of(lab: &Lab) -> Result<Self> {
-        Ok(Self {
-            fleet: Lab::xdp_mode(&lab.fleet_side(), FLEET_INTERFACE)?,
-            agent: Lab::xdp_mode(&lab.agent(), AGENT_INTERFACE)?,
-        })
+        Ok(Self { fleet: Lab::xdp_mode(&lab.fleet_side(), FLEET_INTERFACE)?, agent: Lab::xdp_mode(&lab.agent(), AGENT_INTERFACE)? })
     }
 
     /// A driver's XDP_TX on a veth needs a driver's XDP program at the other end.
@@ -93,11 +90,7 @@ pub fn print(lab: &Lab) -> Result<()> {
 }
 
 fn complaints(behaviour: Behaviour) -> Vec<String> {
-    let flags = [
-        (Behaviour::DEAD, "silent"),
-        (Behaviour::ICMP_FILTERED, "drops ICMP"),
-        (Behaviour::WRONG_MAC, "answers from another MAC"),
-    ];
+    let flags = [(Behaviour::DEAD, "silent"), (Behaviour::ICMP_FILTERED, "drops ICMP"), (Behaviour::WRONG_MAC, "answers from another MAC")];
     let flags = flags.into_iter().filter(|(flag, _)| behaviour.has(*flag)).map(|(_, text)| text.to_string());
     let loss = behaviour.loss_per_mille();
     flags.chain((loss > 0).then(|| format!("loses {loss} of 1000"))).collect()

@@ -21,6 +21,8 @@ const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const OURS: [u8; 4] = [10, 0, 0, 1];
 const HOST_MAC: [u8; 6] = [2, 0x52, 10, 0, 0, 9];
 const HOST: [u8; 4] = [10, 0, 0, 9];
+/// Another host, which is probed by ARP.
+const ARP_HOST: [u8; 4] = [10, 0, 0, 19];
 const NONCE: u32 = 0x1234_5678;
 const ID: u16 = 4711;
 const NETWORK: u16 = 3;
@@ -48,7 +50,7 @@ impl Bench {
         assert!(arrays.set_network(LO, NETWORK));
         let bench = Bench { program, arrays };
         bench.arrays.occupy(ICMP_SLOT, &target(LIVE), 100).unwrap();
-        bench.arrays.occupy(ARP_SLOT, &target(LIVE | ARP), 0xffff).unwrap();
+        bench.arrays.occupy(ARP_SLOT, &Target { address: mapped(ARP_HOST), ..target(LIVE | ARP) }, 0xffff).unwrap();
         Some(bench)
     }
 
@@ -208,7 +210,7 @@ fn frames_cut_at_every_length_pass() {
     for length in 14..echo_len {
         bench.expect(&echo[..length], Reason::Foreign);
     }
-    let arp = arp_reply(HOST_MAC, HOST);
+    let arp = arp_reply(HOST_MAC, ARP_HOST);
     for length in 14..42 {
         bench.expect(&arp[..length], Reason::Foreign);
     }
@@ -219,7 +221,7 @@ fn frames_cut_at_every_length_pass() {
 #[test]
 fn arp_reply_is_taken_once_for_each_probe_and_every_further_one_passes() {
     let Some(mut bench) = Bench::new("arp_reply_is_taken_once_for_each_probe_and_every_further_one_passes") else { return };
-    let frame = arp_reply(HOST_MAC, HOST);
+    let frame = arp_reply(HOST_MAC, ARP_HOST);
     bench.expect(&frame, Reason::ArpUnasked);
     let sequence = bench.probe(ARP_SLOT, MS);
     assert_eq!(sequence, 0, "the sequence wraps");
@@ -240,8 +242,8 @@ fn arp_from_another_mac_passes_and_is_remembered() {
     let Some(mut bench) = Bench::new("arp_from_another_mac_passes_and_is_remembered") else { return };
     let sequence = bench.probe(ARP_SLOT, MS);
     let other = [2, 0x66, 0, 0, 0, 1];
-    bench.expect(&arp_reply(other, HOST), Reason::OtherMac);
-    bench.expect(&arp_reply(other, HOST), Reason::OtherMac);
+    bench.expect(&arp_reply(other, ARP_HOST), Reason::OtherMac);
+    bench.expect(&arp_reply(other, ARP_HOST), Reason::OtherMac);
     assert_eq!(bench.arrays.other_mac(ARP_SLOT), Some((other, 2)));
     assert!(!bench.answered(ARP_SLOT, sequence));
 }
@@ -252,12 +254,12 @@ fn arp_of_others_and_requests_pass() {
     bench.probe(ARP_SLOT, MS);
     bench.expect(&arp_reply(HOST_MAC, [10, 0, 0, 10]), Reason::Foreign);
     for (offset, value) in [(15, 6), (16, 0x86), (18, 8), (19, 16), (21, 1), (21, 3)] {
-        let mut frame = arp_reply(HOST_MAC, HOST);
+        let mut frame = arp_reply(HOST_MAC, ARP_HOST);
         frame[offset] = value;
         bench.expect(&frame, Reason::Foreign);
     }
     assert!(bench.arrays.set_network(LO, NETWORK + 1));
-    bench.expect(&arp_reply(HOST_MAC, HOST), Reason::Foreign);
+    bench.expect(&arp_reply(HOST_MAC, ARP_HOST), Reason::Foreign);
 }
 
 #[test]
@@ -273,7 +275,7 @@ fn old_reply_never_fits_the_new_host_of_a_slot() {
     assert!(!bench.answered(ICMP_SLOT, sequence));
     bench.probe(ARP_SLOT, MS);
     bench.arrays.vacate(ARP_SLOT);
-    bench.expect(&arp_reply(HOST_MAC, HOST), Reason::Foreign);
+    bench.expect(&arp_reply(HOST_MAC, ARP_HOST), Reason::Foreign);
 }
 
 #[test]
@@ -307,7 +309,7 @@ fn nothing_that_is_not_ours_is_ever_dropped() {
                 }
                 frame
             }
-            1 => arp_reply(HOST_MAC, HOST),
+            1 => arp_reply(HOST_MAC, ARP_HOST),
             _ => Echo { options: vec![1; random.random_range(0..=10) * 4], ..Echo::to(sequence) }.frame(),
         };
         for _ in 0..random.random_range(0..4) {
@@ -339,7 +341,7 @@ fn provably_ours(frame: &[u8]) -> bool {
     match word(12) {
         Some(0x0806) => {
             let packet = frame.get(14..42);
-            packet.is_some_and(|p| p[..8] == [0, 1, 8, 0, 6, 4, 0, 2] && p[8..14] == HOST_MAC && p[14..18] == HOST)
+            packet.is_some_and(|p| p[..8] == [0, 1, 8, 0, 6, 4, 0, 2] && p[8..14] == HOST_MAC && p[14..18] == ARP_HOST)
         }
         Some(0x0800) => {
             let Some(first) = frame.get(14) else { return false };
@@ -374,6 +376,6 @@ fn growing_keeps_targets_index_send_times_and_answers() {
     bench.arrays = bench.program.arrays().clone();
     assert_eq!(bench.arrays.capacity(), 4096);
     bench.expect(&Echo::to(sequence).frame(), Reason::Answer);
-    bench.expect(&arp_reply(HOST_MAC, HOST), Reason::Answer);
+    bench.expect(&arp_reply(HOST_MAC, ARP_HOST), Reason::Answer);
     assert!(bench.answered(ICMP_SLOT, sequence) && bench.answered(ARP_SLOT, arp_sequence));
 }

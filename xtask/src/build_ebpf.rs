@@ -113,17 +113,7 @@ fn linker(llvm: u32) -> Result<PathBuf> {
 
 fn build(toolchain: &Toolchain, linker: &Path) -> Result<()> {
     let mut command = rustup();
-    command.args([
-        "run",
-        &toolchain.name,
-        "cargo",
-        "build",
-        "--package",
-        "rollcall-agent-ebpf",
-        "--features",
-        "programs",
-        "--bins",
-    ]);
+    command.args(["run", &toolchain.name, "cargo", "build", "--package", "rollcall-agent-ebpf", "--features", "programs", "--bins"]);
     command.args(["--release", "--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"]);
     command.arg(build_folder());
     // aya-ebpf chooses the kernel's register layout by the architecture that the program will run on.

@@ -14,8 +14,7 @@ pub(crate) fn is_root() -> bool {
 
 /// Whether dpkg knows the package as installed.
 pub(crate) fn installed(package: &str) -> bool {
-    step::output(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
-        .is_some_and(|status| status == "installed")
+    step::output(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package])).is_some_and(|status| status == "installed")
 }
 
 /// Sees to it that the packages are there, `why` they are needed being said where they cannot be had.

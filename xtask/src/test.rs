@@ -101,10 +101,7 @@ impl Tally {
             self.skipped.push(format!("{name}: {}", if reason.is_empty() { "marked as ignored" } else { reason }));
         } else if let Some(result) = line.strip_prefix("test result: ") {
             let count = |what: &str| {
-                result
-                    .split(['.', ';'])
-                    .find_map(|part| part.trim().strip_suffix(what)?.trim().parse::<i64>().ok())
-                    .unwrap_or_default()
+                result.split(['.', ';']).find_map(|part| part.trim().strip_suffix(what)?.trim().parse::<i64>().ok()).unwrap_or_default()
             };
             self.passed += count("passed");
             self.failed += count("failed");
@@ -150,9 +147,7 @@ fn alertmanager() -> Result<()> {
         step::run(Command::new("dpkg").arg("-x").arg(deb).arg(&folder))
     });
     let _ = std::fs::remove_dir_all(&download);
-    unpacked.with_context(|| {
-        format!("testing against a real Alertmanager needs the package {PACKAGE}; try: apt-get install {PACKAGE}")
-    })
+    unpacked.with_context(|| format!("testing against a real Alertmanager needs the package {PACKAGE}; try: apt-get install {PACKAGE}"))
 }
 
 fn alertmanager_folder() -> PathBuf {
@@ -190,9 +185,7 @@ mod tests {
         let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
         let parsed = Arguments::parse(&words("--fast -- -p xtask name -- --exact")).unwrap();
         assert_eq!(parsed, Arguments { fast: true, cargo: words("-p xtask name"), programs: words("--exact") });
-        assert!(
-            step::text(&parsed.command()).ends_with("test --no-fail-fast --lib --bins -p xtask name -- --show-output --exact")
-        );
+        assert!(step::text(&parsed.command()).ends_with("test --no-fail-fast --lib --bins -p xtask name -- --show-output --exact"));
         assert!(step::text(&Arguments::parse(&[]).unwrap().command()).contains("--workspace"));
         assert!(Arguments::parse(&words("name")).is_err());
     }

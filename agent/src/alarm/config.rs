@@ -274,10 +274,7 @@ mod tests {
         )
         .unwrap();
         let fields: Vec<_> = mistakes(&routes).into_iter().map(|mistake| mistake.field).collect();
-        assert_eq!(
-            fields,
-            ["name", "name", "name", "timeout", "max_batch", "retry_max", "resend", "labels", "labels"]
-        );
+        assert_eq!(fields, ["name", "name", "name", "timeout", "max_batch", "retry_max", "resend", "labels", "labels"]);
     }
 
     #[test]

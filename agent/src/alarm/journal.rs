@@ -237,7 +237,11 @@ mod tests {
 
     fn records(bytes: &[u8]) -> Vec<Record> {
         let mut records = Vec::new();
-        read(bytes, |record| Ok(records.push(record))).unwrap();
+        read(bytes, |record| {
+            records.push(record);
+            Ok(())
+        })
+        .unwrap();
         records
     }
 
@@ -245,7 +249,7 @@ mod tests {
     fn what_is_appended_and_committed_is_read_back_and_the_rest_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let (mut journal, bytes) = Journal::open(&directory.path().join("a/b")).unwrap();
-        assert_eq!(bytes, []);
+        assert!(bytes.is_empty());
         journal.rewrite(&[]).unwrap();
         journal.append(&record(1));
         journal.commit().unwrap();

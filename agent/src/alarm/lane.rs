@@ -133,8 +133,7 @@ impl Lane {
         match outcome {
             Outcome::Delivered => {
                 if let Some(Entry { notice, .. }) = self.pending.remove(index) {
-                    self.open =
-                        (notice.kind == Kind::Firing).then_some(Open { alarm: notice.alarm, folded: notice.folded });
+                    self.open = (notice.kind == Kind::Firing).then_some(Open { alarm: notice.alarm, folded: notice.folded });
                 }
             }
             Outcome::Declined => self.pending[index].in_flight = false,

@@ -234,7 +234,8 @@ fn every_outage_is_told_or_counted_as_folded() {
         world.live(400, false);
         let told: u32 = world.receiver.alarms.iter().map(|alarm| 1 + world.receiver.folded[alarm]).sum();
         // The last fold of an alarm that still fires is told with its end.
-        let untold: u32 = world.state.queue(ROUTE).unwrap().open().map(|(_, open)| open.folded - world.receiver.folded[&open.alarm.id]).sum();
+        let untold: u32 =
+            world.state.queue(ROUTE).unwrap().open().map(|(_, open)| open.folded - world.receiver.folded[&open.alarm.id]).sum();
         assert_eq!(told + untold, world.outages, "seed {seed}");
         assert!(world.outages > 20);
     }
@@ -246,7 +247,11 @@ fn a_journal_cut_at_any_byte_is_the_state_that_it_was_at_some_moment() {
     let mut moments = vec![(0, Vec::new())];
     for _ in 0..60 {
         world.clock += 1;
-        if world.random.random_bool(0.5) { world.change(true) } else { world.send(false) }
+        if world.random.random_bool(0.5) {
+            world.change(true)
+        } else {
+            world.send(false)
+        }
         world.commit();
         moments.push((world.disk.len(), world.state.alarms().firing().map(|(key, _)| key.clone()).collect::<Vec<_>>()));
     }
@@ -326,7 +331,7 @@ fn one_refused_notice_waits_alone_and_holds_up_its_own_address_only() {
     let others: Vec<_> = queue.batch(9, now).iter().map(|notice| notice.alarm.subject.id.clone()).collect();
     assert_eq!(others, ["i-10.0.0.2", "i-10.0.0.3"]);
     let later = queue.batch(9, now + Duration::from_secs(5));
-    assert_eq!(later.iter().map(Notice::reference).collect::<Vec<_>>(), [poison.clone()]);
+    assert_eq!(later.iter().map(Notice::reference).collect::<Vec<_>>(), std::slice::from_ref(&poison));
     queue.ended(&[poison], Outcome::Dropped);
     assert_eq!(queue.batch(9, now).len(), 2, "the end of an alarm that was given up is not told either");
     assert_eq!(queue.again(), None);

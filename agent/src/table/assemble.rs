@@ -170,8 +170,7 @@ fn rank_hosts(writer: &Writer) -> Result<Ranks, WriteError> {
     for (key, host) in keyed {
         match order.last() {
             Some(&last) if last_key == Some(key) && writer.id(last) == writer.id(host) => {
-                let same = writer.name(last) == writer.name(host)
-                    && writer.hosts[last as usize].label == writer.hosts[host as usize].label;
+                let same = writer.name(last) == writer.name(host) && writer.hosts[last as usize].label == writer.hosts[host as usize].label;
                 if !same {
                     return Err(WriteError::HostConflict { id: writer.id(host).to_owned() });
                 }
@@ -195,9 +194,7 @@ fn rank_networks(writer: &Writer) -> Result<Ranks, WriteError> {
 fn rank_policies(writer: &Writer) -> Result<Ranks, WriteError> {
     let mut order: Vec<u32> = match writer.all_policies {
         true => (0..writer.policies.len() as u32).collect(),
-        false => {
-            used(writer.addresses.iter().map(|address| address.policy), writer.policies.len()).into_iter().collect()
-        }
+        false => used(writer.addresses.iter().map(|address| address.policy), writer.policies.len()).into_iter().collect(),
     };
     limit("policies", order.len() as u64, MAX_NAMES as u64)?;
     let name = |policy: u32| &writer.policies[policy as usize].name;
@@ -225,12 +222,7 @@ fn used(indices: impl Iterator<Item = u32>, known: usize) -> BTreeSet<u32> {
     (0..known as u32).filter(|&index| seen[index as usize]).collect()
 }
 
-fn sorted_records(
-    writer: &Writer,
-    hosts: &Ranks,
-    networks: &Ranks,
-    policies: &Ranks,
-) -> Result<Vec<Record>, WriteError> {
+fn sorted_records(writer: &Writer, hosts: &Ranks, networks: &Ranks, policies: &Ranks) -> Result<Vec<Record>, WriteError> {
     let mut records: Vec<Record> = writer
         .addresses
         .iter()

@@ -11,9 +11,7 @@ use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::error::TableError;
-use super::layout::{
-    DELTA_MAGIC, Header, LabelRow, MAX_ADDRESSES, MAX_LIST, MAX_NAMES, PolicyRow, Record, Span, TABLE_MAGIC, VERSION,
-};
+use super::layout::{DELTA_MAGIC, Header, LabelRow, MAX_ADDRESSES, MAX_LIST, MAX_NAMES, PolicyRow, Record, Span, TABLE_MAGIC, VERSION};
 use super::{Sections, Table, host};
 use crate::policy::{Method, Policy};
 use crate::unit::Mac;
@@ -260,9 +258,8 @@ fn records(table: &Table) -> Result<(), TableError> {
             return Err(malformed(format!("record {at}: {} is out of order or there twice", record.address())));
         }
         last = Some(key);
-        let inside = u32::from(record.network()) < networks.get()
-            && u32::from(record.policy()) < policies.get()
-            && record.host() < hosts.get();
+        let inside =
+            u32::from(record.network()) < networks.get() && u32::from(record.policy()) < policies.get() && record.host() < hosts.get();
         if !inside {
             return Err(malformed(format!("record {at}: its network, policy or host does not exist")));
         }
@@ -282,9 +279,8 @@ fn order(table: &Table) -> Result<(), TableError> {
     let mut last = None;
     let mut hosts = 0;
     for (at, index) in table.section::<U32>(&table.sections.order).iter().enumerate() {
-        let record = records
-            .get(index.get() as usize)
-            .ok_or_else(|| malformed(format!("order {at}: record {index} of {}", records.len())))?;
+        let record =
+            records.get(index.get() as usize).ok_or_else(|| malformed(format!("order {at}: record {index} of {}", records.len())))?;
         let pair = (record.host(), index.get());
         if last >= Some(pair) {
             return Err(malformed(format!("order {at}: out of order or twice")));

@@ -73,11 +73,8 @@ impl Delta {
             .map(|(host, old)| old.filter(|&old| same_host(base.host(old), new.host(host))))
             .collect();
         // By policy of the base: the new table's policy of that name. What it says travels with every delta.
-        let same_policy: Vec<Option<usize>> = base
-            .policies()
-            .iter()
-            .map(|old| new.policies().iter().position(|policy| policy.name == old.name))
-            .collect();
+        let same_policy: Vec<Option<usize>> =
+            base.policies().iter().map(|old| new.policies().iter().position(|policy| policy.name == old.name)).collect();
         let same = |old: &Record, record: &Record| {
             old.mac() == record.mac()
                 && same_host[record.host() as usize] == Some(old.host())
@@ -213,9 +210,7 @@ impl Delta {
                 continue;
             }
             let network = base.network(record.network());
-            let (Some(host), Some(policy)) =
-                (hosts[record.host() as usize], kept_policies[usize::from(record.policy())])
-            else {
+            let (Some(host), Some(policy)) = (hosts[record.host() as usize], kept_policies[usize::from(record.policy())]) else {
                 let what = format!("{} in network {network:?} keeps a policy that is gone", record.address());
                 return Err(TableError::Malformed { what });
             };
@@ -252,9 +247,7 @@ impl Sides {
         let mut names: Vec<&str> = base.networks().chain(new.networks()).collect();
         names.sort_unstable();
         names.dedup();
-        let shared = |table: &Table| {
-            table.networks().map(|name| names.partition_point(|&known| known < name)).collect::<Vec<usize>>()
-        };
+        let shared = |table: &Table| table.networks().map(|name| names.partition_point(|&known| known < name)).collect::<Vec<usize>>();
         let mut old = (0..base.hosts() as u32).peekable();
         let old_host = (0..new.hosts() as u32)
             .map(|index| {

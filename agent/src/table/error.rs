@@ -35,9 +35,7 @@ pub enum TableError {
         found: &'static str,
     },
     /// Written by a later release.
-    #[error(
-        "version {found} is newer than this program understands ({known}): upgrade this program, or compile again with this release"
-    )]
+    #[error("version {found} is newer than this program understands ({known}): upgrade this program, or compile again with this release")]
     Newer {
         /// The file's version.
         found: u32,

@@ -33,6 +33,11 @@ impl<'a> HostView<'a> {
         self.table.text(self.table.label(self.label).project)
     }
 
+    /// Number of what it shares with other hosts: project and tags.
+    pub(super) fn label(&self) -> u32 {
+        self.label
+    }
+
     /// The tags, sorted.
     pub fn tags(&self) -> impl ExactSizeIterator<Item = &'a str> + Clone + use<'a> {
         let table = self.table;

@@ -33,7 +33,7 @@ pub use self::error::{TableError, WriteError};
 pub use self::host::HostView;
 pub use self::layout::{MAX_ADDRESSES, MAX_LIST, MAX_NAMES, MAX_TEXT, Record};
 pub use self::strings::Strings;
-pub use self::writer::{HostRef, PolicyRef, Writer, text_rule};
+pub use self::writer::{HostRef, LabelRef, PolicyRef, Writer, text_rule};
 
 /// A checked table. Immutable; put it in an `Arc` to share it.
 pub struct Table {
@@ -190,13 +190,7 @@ impl Table {
             match hosts[record.host() as usize] {
                 Some(host) => {
                     let network = self.network(record.network());
-                    writer.address(
-                        host,
-                        network,
-                        record.address(),
-                        record.mac(),
-                        policies[usize::from(record.policy())],
-                    );
+                    writer.address(host, network, record.address(), record.mac(), policies[usize::from(record.policy())]);
                 }
                 None => removed += 1,
             }
@@ -237,8 +231,7 @@ impl Table {
 
     fn text(&self, span: Span) -> &str {
         let start = span.offset.get() as usize;
-        str::from_utf8(&self.text_bytes()[start..start + span.length.get() as usize])
-            .expect("strings are checked when a table is opened")
+        str::from_utf8(&self.text_bytes()[start..start + span.length.get() as usize]).expect("strings are checked when a table is opened")
     }
 }
 

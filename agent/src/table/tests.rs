@@ -56,11 +56,8 @@ fn a_table_says_what_was_written() {
     assert_eq!((table.len(), table.hosts(), table.generation()), (6, 4, 0));
     assert_eq!(table.networks().collect::<Vec<_>>(), ["blue", "red"]);
     assert_eq!(table.policies(), [policy("gold"), policy("tin")]);
-    let rows: Vec<_> = table
-        .records()
-        .iter()
-        .map(|r| format!("{} {} {}", table.network(r.network()), r.address(), table.host(r.host()).id()))
-        .collect();
+    let rows: Vec<_> =
+        table.records().iter().map(|r| format!("{} {} {}", table.network(r.network()), r.address(), table.host(r.host()).id())).collect();
     assert_eq!(
         rows,
         [
@@ -170,10 +167,7 @@ fn visit(table: &Table) {
     for record in table.records() {
         let _ = (table.network(record.network()), record.address(), record.mac());
         let _ = &table.policies()[usize::from(record.policy())];
-        assert_eq!(
-            table.find(table.network(record.network()), record.address()).map(|at| table.records()[at as usize]),
-            Some(*record)
-        );
+        assert_eq!(table.find(table.network(record.network()), record.address()).map(|at| table.records()[at as usize]), Some(*record));
     }
     for index in 0..table.hosts() as u32 {
         let host = table.host(index);

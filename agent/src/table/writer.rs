@@ -19,6 +19,10 @@ pub struct HostRef(pub(super) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyRef(pub(super) u32);
 
+/// A project with tags, which hosts share, that a [`Writer`] knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabelRef(u32);
+
 /// Collects hosts, addresses and policies for a table.
 ///
 /// Hosts without an address and policies that no address has are left out. What breaks a rule is remembered and
@@ -95,15 +99,13 @@ impl Writer {
     }
 
     /// Adds a host. The same host twice is one host.
-    pub fn host<'a>(
-        &mut self,
-        id: &str,
-        name: &str,
-        project: &str,
-        tags: impl IntoIterator<Item = &'a str>,
-    ) -> HostRef {
-        self.check_text("id", id, false);
-        self.check_text("name", name, true);
+    pub fn host<'a>(&mut self, id: &str, name: &str, project: &str, tags: impl IntoIterator<Item = &'a str>) -> HostRef {
+        let label = self.label(project, tags);
+        self.host_with(id, name, label)
+    }
+
+    /// Adds a project with tags, for [`Writer::host_with`].
+    pub fn label<'a>(&mut self, project: &str, tags: impl IntoIterator<Item = &'a str>) -> LabelRef {
         self.check_text("project", project, true);
         let project = self.strings.intern(project);
         let mut indices = Vec::new();
@@ -115,7 +117,7 @@ impl Writer {
         indices.dedup();
         self.check_list("tags of a host", indices.len());
         let label = Label { project, tags: indices };
-        let label = match self.labels_known.get(&label) {
+        LabelRef(match self.labels_known.get(&label) {
             Some(&index) => index,
             None => {
                 let index = self.labels.len() as u32;
@@ -123,11 +125,17 @@ impl Writer {
                 self.labels_known.insert(label, index);
                 index
             }
-        };
+        })
+    }
+
+    /// Adds a host whose project and tags are known already: cheaper where many hosts share them.
+    pub fn host_with(&mut self, id: &str, name: &str, label: LabelRef) -> HostRef {
+        self.check_text("id", id, false);
+        self.check_text("name", name, true);
         let start = self.host_text.len();
         self.host_text.push_str(id);
         self.host_text.push_str(name);
-        self.hosts.push(HostDraft { start, id: id.len() as u32, name: name.len() as u32, label });
+        self.hosts.push(HostDraft { start, id: id.len() as u32, name: name.len() as u32, label: label.0 });
         HostRef(self.hosts.len() as u32 - 1)
     }
 
@@ -162,11 +170,13 @@ impl Writer {
 
     /// Adds those hosts of a table that are wanted, in its order.
     pub(super) fn hosts_of(&mut self, table: &Table, wanted: impl Fn(u32) -> bool) -> Vec<Option<HostRef>> {
+        let mut labels = HashMap::new();
         (0..table.hosts() as u32)
             .map(|index| {
                 wanted(index).then(|| {
                     let host = table.host(index);
-                    self.host(host.id(), host.name(), host.project(), host.tags())
+                    let label = *labels.entry(host.label()).or_insert_with(|| self.label(host.project(), host.tags()));
+                    self.host_with(host.id(), host.name(), label)
                 })
             })
             .collect()

@@ -21,10 +21,13 @@ async fn victim() {
     let there = std::env::var("VICTIM_RECEIVER").unwrap().parse().unwrap();
     let last = std::env::var("VICTIM_LAST").is_ok();
     let service = start(&route(there, "max_batch = 10"), Path::new(&directory));
-    while !last {
-        let host = rand::rng().random_range(1..=KILLED_HOSTS);
-        service.send(if rand::rng().random_bool(0.5) { down(host) } else { up(host) });
-        tokio::time::sleep(Duration::from_micros(200)).await;
+    if !last {
+        // Until it is killed.
+        loop {
+            let host = rand::rng().random_range(1..=KILLED_HOSTS);
+            service.send(if rand::rng().random_bool(0.5) { down(host) } else { up(host) });
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
     }
     (1..=KILLED_HOSTS).for_each(|host| service.send(up(host)));
     until("each recovery is taken", || service.firing_count() == 0).await;
@@ -41,7 +44,7 @@ async fn a_killed_agent_forgets_no_alarm_and_repeats_only_what_was_on_its_way() 
     let receiver = Receiver::start(0, move |_, _| {
         let mut count = count.lock().unwrap();
         *count += 1;
-        if *count % 7 == 0 { (StatusCode::SERVICE_UNAVAILABLE, String::new()) } else { (StatusCode::OK, String::new()) }
+        if count.is_multiple_of(7) { (StatusCode::SERVICE_UNAVAILABLE, String::new()) } else { (StatusCode::OK, String::new()) }
     })
     .await;
     let victim = |last: bool| {

@@ -42,7 +42,8 @@ async fn nothing_is_lost_doubled_or_reordered_while_the_receiver_is_away() {
     assert_eq!(alarms.len(), 300);
     assert_eq!(alarms.iter().map(|alarm| text(&alarm["id"])).collect::<HashSet<_>>().len(), 300);
     for host in 1..=200 {
-        let told: Vec<_> = receiver.seen().into_iter().filter(|(seen, _)| *seen == address(host).to_string()).map(|(_, status)| status).collect();
+        let told: Vec<_> =
+            receiver.seen().into_iter().filter(|(seen, _)| *seen == address(host).to_string()).map(|(_, status)| status).collect();
         assert_eq!(told, if host <= 100 { vec!["firing", "resolved"] } else { vec!["firing"] }, "{host}");
     }
     for body in receiver.accepted.lock().unwrap().iter() {
@@ -105,10 +106,14 @@ async fn a_receiver_that_does_not_let_us_in_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let letting_in = Arc::new(Mutex::new(false));
     let open = letting_in.clone();
-    let receiver = Receiver::start(0, move |_, _| {
-        if *open.lock().unwrap() { (StatusCode::OK, String::new()) } else { (StatusCode::UNAUTHORIZED, String::new()) }
-    })
-    .await;
+    let receiver =
+        Receiver::start(
+            0,
+            move |_, _| {
+                if *open.lock().unwrap() { (StatusCode::OK, String::new()) } else { (StatusCode::UNAUTHORIZED, String::new()) }
+            },
+        )
+        .await;
     let service = start(&route(receiver.address, ""), directory.path());
     service.send(down(1));
     until("more attempts than a refused content gets", || pager(&service).failed_attempts > 12).await;
@@ -257,7 +262,10 @@ async fn a_journal_of_another_version_is_refused_and_a_damaged_one_is_kept_aside
     let recovery = Recovery::read(&routes, directory.path()).unwrap();
     assert_eq!(recovery.firing.len(), 1, "the other line is whole");
     drop(recovery);
-    let kept = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap()).find(|entry| entry.file_name().to_string_lossy().contains("damaged"));
+    let kept = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .find(|entry| entry.file_name().to_string_lossy().contains("damaged"));
     assert_eq!(std::fs::read(kept.expect("a copy is kept").path()).unwrap(), bytes);
 
     let newer = br#"{"record":"journal","version":2}"#;

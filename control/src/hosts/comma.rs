@@ -19,7 +19,9 @@ pub(super) fn read(reader: &mut FileReader<'_>, text: &str) {
     loop {
         match csv.read_record(&mut record) {
             Ok(true) => {}
-            Ok(false) if rows == 0 => return reader.mistake(line, "host list", "a header and no row".into(), field::NOBODY),
+            Ok(false) if rows == 0 => {
+                return reader.mistake(line, "host list", "a header and no row".into(), field::NOBODY);
+            }
             Ok(false) => return,
             Err(error) => {
                 return reader.mistake(line_of(text, error.position()), "row", quoted(&error.to_string()), "CSV");
@@ -49,10 +51,7 @@ fn columns(reader: &mut FileReader<'_>, line: u32, header: &csv::StringRecord) -
                 good = false;
             }
             Some(field) => columns[field] = Some(at),
-            None => reader.warn(
-                line,
-                &format!("column {} is not known and ignored (known: {})", quoted(name), field::FIELDS.join(", ")),
-            ),
+            None => reader.warn(line, &format!("column {} is not known and ignored (known: {})", quoted(name), field::FIELDS.join(", "))),
         }
     }
     let missing: Vec<String> = ["id", "network", "address"]
@@ -86,17 +85,7 @@ fn row(reader: &mut FileReader<'_>, line: u32, columns: &Columns, width: usize, 
         tag_set(reader, line, tags),
         reader.check(line, "monitor", monitor, field::monitor(monitor)),
     );
-    if let (
-        Some(id),
-        Some(name),
-        Some(project),
-        Some(network),
-        Some(address),
-        Some(mac),
-        Some(tags),
-        Some(monitor),
-    ) = checked
-    {
+    if let (Some(id), Some(name), Some(project), Some(network), Some(address), Some(mac), Some(tags), Some(monitor)) = checked {
         reader.add(line, &Draft { id, name, project, network, address, mac, tags, monitor });
     }
 }

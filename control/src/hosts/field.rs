@@ -43,9 +43,8 @@ pub(super) fn mac(text: &str) -> Result<Option<Mac>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let mac: Mac = text
-        .parse()
-        .map_err(|_| "nothing, or six hexadecimal octets separated by ':' or '-', such as fa:16:3e:01:02:03".to_owned())?;
+    let mac: Mac =
+        text.parse().map_err(|_| "nothing, or six hexadecimal octets separated by ':' or '-', such as fa:16:3e:01:02:03".to_owned())?;
     match mac.is_unicast() {
         true => Ok(Some(mac)),
         false => Err("a unicast MAC: neither zero nor a group address".to_owned()),

@@ -116,8 +116,7 @@ fn place<'a>(
 ) -> Option<PlaceDraft<'a>> {
     let network_of = if entry.contains_key("network") { entry } else { host };
     let network = text(reader, line, network_of, "network", true);
-    let address = string(reader, line, entry, "address")
-        .and_then(|text| reader.check(line, "address", text, field::address(text)));
+    let address = string(reader, line, entry, "address").and_then(|text| reader.check(line, "address", text, field::address(text)));
     let mac = string(reader, line, entry, "mac").and_then(|text| reader.check(line, "mac", text, field::mac(text)));
     Some((network?, address?, mac?))
 }
@@ -146,13 +145,7 @@ fn tags(reader: &mut FileReader<'_>, line: u32, object: &Map<String, Value>) -> 
 }
 
 /// A string that follows the rule for texts. Empty where it is absent and need not be there.
-fn text<'a>(
-    reader: &mut FileReader<'_>,
-    line: u32,
-    object: &'a Map<String, Value>,
-    name: &str,
-    required: bool,
-) -> Option<&'a str> {
+fn text<'a>(reader: &mut FileReader<'_>, line: u32, object: &'a Map<String, Value>, name: &str, required: bool) -> Option<&'a str> {
     let text = string(reader, line, object, name)?;
     let result = if required { field::required(text) } else { field::optional(text) };
     reader.check(line, name, text, result)

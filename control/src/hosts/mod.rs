@@ -88,12 +88,7 @@ impl HostList {
             }
         };
         match text.trim_start().as_bytes().first() {
-            None => reader.mistake(
-                0,
-                "host list",
-                "nothing".into(),
-                "CSV with a header line, JSON lines, or a JSON array of objects",
-            ),
+            None => reader.mistake(0, "host list", "nothing".into(), "CSV with a header line, JSON lines, or a JSON array of objects"),
             Some(b'{') => json::lines(&mut reader, text),
             Some(b'[') => json::array(&mut reader, text),
             Some(_) => comma::read(&mut reader, text),

@@ -36,16 +36,11 @@ fn csv_columns_come_in_any_order_and_case() {
          2001:DB8::1,red,vm-1,\"two\nlines\",,,,,\n\
          10.0.0.3,red,vm-3,,,,,,\n",
     );
-    assert_eq!(
-        rows(&list),
-        ["2 vm-1|one, the first|p|red|10.0.0.1|fa:16:3e:00:00:01|a+b|false", "6 vm-3|||red|10.0.0.3|-||true"]
-    );
+    assert_eq!(rows(&list), ["2 vm-1|one, the first|p|red|10.0.0.1|fa:16:3e:00:00:01|a+b|false", "6 vm-3|||red|10.0.0.3|-||true"]);
     assert_eq!(mistakes, [r#"f:4: name: found "two\nlines", allowed: 0 to 1024 bytes without control characters"#]);
     assert_eq!(
         list.warnings,
-        [
-            r#"f:1: column "extra" is not known and ignored (known: id, name, project, network, address, mac, tags, monitor)"#
-        ]
+        [r#"f:1: column "extra" is not known and ignored (known: id, name, project, network, address, mac, tags, monitor)"#]
     );
 }
 
@@ -59,13 +54,10 @@ fn all_mistakes_of_a_row_and_of_a_file_are_reported_at_once() {
 
 #[test]
 fn json_lines_and_a_json_array_say_the_same() {
-    let first = r#"{"id":"vm-1","name":"one","project":"p","network":"red","address":"10.0.0.1","mac":"fa:16:3e:00:00:01","tags":["b","a"]}"#;
+    let first =
+        r#"{"id":"vm-1","name":"one","project":"p","network":"red","address":"10.0.0.1","mac":"fa:16:3e:00:00:01","tags":["b","a"]}"#;
     let second = r#"{"id":"vm-2","network":"red","addresses":[{"address":"10.0.0.2"},{"network":"blue","address":"10.0.0.2","mac":null}],"monitor":false}"#;
-    let expected = [
-        "vm-1|one|p|red|10.0.0.1|fa:16:3e:00:00:01|a+b|true",
-        "vm-2|||red|10.0.0.2|-||false",
-        "vm-2|||blue|10.0.0.2|-||false",
-    ];
+    let expected = ["vm-1|one|p|red|10.0.0.1|fa:16:3e:00:00:01|a+b|true", "vm-2|||red|10.0.0.2|-||false", "vm-2|||blue|10.0.0.2|-||false"];
     for (text, lines) in [
         (format!("{first}\n\n{second}\n"), ["1", "3", "3"]),
         (format!("[\n{first},\n{second}\n]"), ["2", "3", "3"]),

@@ -28,8 +28,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn mistake(&mut self, line: u32, field: &str, found: String, allowed: impl Into<String>) {
-        let mistake =
-            Mistake { file: self.file.to_owned(), line, field: field.to_owned(), found, allowed: allowed.into() };
+        let mistake = Mistake { file: self.file.to_owned(), line, field: field.to_owned(), found, allowed: allowed.into() };
         self.mistakes.push(mistake);
     }
 

@@ -11,8 +11,7 @@ use super::reader::{Reader, shown};
 use crate::mistake::quoted;
 
 /// Every key.
-pub(super) const SETTINGS: [&str; 7] =
-    ["interval", "timeout", "confirm_interval", "down_after", "up_after", "method", "alarm"];
+pub(super) const SETTINGS: [&str; 7] = ["interval", "timeout", "confirm_interval", "down_after", "up_after", "method", "alarm"];
 
 /// What one place of the file sets, each with its line.
 #[derive(Debug, Default)]
@@ -71,8 +70,7 @@ fn duration(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) 
 }
 
 fn count(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) -> Option<u8> {
-    let number =
-        value.get_ref().as_integer().and_then(|number| u8::from_str_radix(number.as_str(), number.radix()).ok());
+    let number = value.get_ref().as_integer().and_then(|number| u8::from_str_radix(number.as_str(), number.radix()).ok());
     if number.is_none() {
         let line = reader.at(value);
         reader.mistake(line, field, shown(value.get_ref()), "1 to 100, without quotes");

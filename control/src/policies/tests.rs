@@ -27,9 +27,7 @@ fn a_policy_takes_its_own_settings_then_the_defaults_then_the_built_in_ones() {
         "#,
     );
     assert_eq!(mistakes, [] as [&str; 0]);
-    let milliseconds = |policy: &Policy| {
-        [policy.interval, policy.timeout, policy.confirm_interval].map(|duration| duration.as_millis())
-    };
+    let milliseconds = |policy: &Policy| [policy.interval, policy.timeout, policy.confirm_interval].map(|duration| duration.as_millis());
     let [gold, slow] = &file.rules[..] else { panic!("{file:?}") };
     assert_eq!(milliseconds(&gold.policy), [100, 100, 100], "shortened to what the interval leaves");
     assert_eq!((gold.policy.method, &gold.policy.alarm[..]), (Method::Icmp, &["log".into(), "pager".into()][..]));
@@ -52,12 +50,8 @@ fn without_defaults_there_is_no_default_policy() {
 
 #[test]
 fn a_bad_default_is_one_mistake_however_many_policies_inherit_it() {
-    let (_, mistakes) =
-        read("[defaults]\n\ninterval = \"50ms\"\n[[policy]]\nname = \"a\"\n[[policy]]\nname = \"b\"\n");
-    assert_eq!(
-        mistakes,
-        ["p:3: defaults: interval: found 50ms, allowed: 100ms to 1day, whole milliseconds"]
-    );
+    let (_, mistakes) = read("[defaults]\n\ninterval = \"50ms\"\n[[policy]]\nname = \"a\"\n[[policy]]\nname = \"b\"\n");
+    assert_eq!(mistakes, ["p:3: defaults: interval: found 50ms, allowed: 100ms to 1day, whole milliseconds"]);
 }
 
 #[test]
@@ -65,8 +59,6 @@ fn a_default_that_does_not_fit_one_policy_is_told_at_that_policy() {
     let (_, mistakes) = read("[defaults]\ntimeout = \"800ms\"\n[[policy]]\nname = \"a\"\ninterval = \"500ms\"\n");
     assert_eq!(
         mistakes,
-        [
-            "p:3: policy \"a\": timeout: found 800ms, allowed: 1ms to 1m and at most the interval (500ms), whole milliseconds"
-        ]
+        ["p:3: policy \"a\": timeout: found 800ms, allowed: 1ms to 1m and at most the interval (500ms), whole milliseconds"]
     );
 }

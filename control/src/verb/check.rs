@@ -35,7 +35,7 @@ pub struct Check {
 
 #[derive(Serialize)]
 struct Report<'a> {
-    hosts: usize,
+    hosts: u64,
     addresses: usize,
     hosts_left_out: u64,
     policies: Vec<PolicyReport<'a>>,
@@ -78,7 +78,7 @@ impl Check {
         let mut screen = Screen::new();
         if self.json {
             let report = Report {
-                hosts: roll.hosts.len(),
+                hosts: roll.watched_hosts(),
                 addresses: roll.addresses.len(),
                 hosts_left_out: roll.left_out,
                 policies: policies(&roll, &counts),
@@ -95,9 +95,9 @@ impl Check {
 
     fn shown<'a>(&self, roll: &'a Roll) -> impl Iterator<Item = &'a Address> {
         let wanted = self.host.clone();
-        roll.addresses.iter().filter(move |address| {
-            wanted.as_ref().is_none_or(|wanted| roll.id(&roll.hosts[address.host as usize]) == wanted)
-        })
+        roll.addresses
+            .iter()
+            .filter(move |address| wanted.as_ref().is_none_or(|wanted| roll.id(&roll.hosts[address.host as usize]) == wanted))
     }
 
     fn people(&self, screen: &mut Screen, roll: &Roll, counts: &[u64]) -> Result<(), Failure> {
@@ -156,7 +156,7 @@ impl Check {
         writeln!(
             screen,
             "ok: {}, {}, {probes:.1} probes a second, {} left out by monitor=false",
-            plural(roll.hosts.len() as u64, "host", "hosts"),
+            plural(roll.watched_hosts(), "host", "hosts"),
             plural(roll.addresses.len() as u64, "address", "addresses"),
             plural(roll.left_out, "host", "hosts"),
         )?;

@@ -89,9 +89,7 @@ pub(super) fn milliseconds(seconds: Option<f64>) -> String {
 }
 
 fn sheet(reports: &[AddressReport]) -> Sheet {
-    let mut sheet = Sheet::new(&[
-        "VERDICT", "HOST", "NAME", "PROJECT", "NETWORK", "ADDRESS", "POLICY", "SINCE", ">RTT MS", ">MISSES",
-    ]);
+    let mut sheet = Sheet::new(&["VERDICT", "HOST", "NAME", "PROJECT", "NETWORK", "ADDRESS", "POLICY", "SINCE", ">RTT MS", ">MISSES"]);
     for report in reports {
         sheet.row([
             verdict(report),

@@ -130,9 +130,8 @@ impl Inspect {
         }
         writeln!(screen)?;
         screen.sheet(&sheet)?;
-        let mut sheet = Sheet::new(&[
-            "POLICY", "METHOD", ">INTERVAL", ">TIMEOUT", ">CONFIRM", ">DOWN AFTER", ">UP AFTER", "ALARM", ">ADDRESSES",
-        ]);
+        let mut sheet =
+            Sheet::new(&["POLICY", "METHOD", ">INTERVAL", ">TIMEOUT", ">CONFIRM", ">DOWN AFTER", ">UP AFTER", "ALARM", ">ADDRESSES"]);
         for (policy, count) in table.policies().iter().zip(per_policy) {
             sheet.row([
                 policy.name.clone(),

@@ -105,9 +105,7 @@ impl Push {
                 drop(progress);
                 self.tell("table", table.bytes().len(), &outcome)
             }
-            Pushed::OtherBase(problem) => {
-                Err(anyhow!("the agent at {} refuses the table: {}", self.agent.agent, describe(problem)).into())
-            }
+            Pushed::OtherBase(problem) => Err(anyhow!("the agent at {} refuses the table: {}", self.agent.agent, describe(problem)).into()),
         }
     }
 

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use rand::SeedableRng;
 use rand::seq::IteratorRandom;
 use rollcall_agent_ebpf::fleet::{Behaviour, Cloud};
-use rollcall_tests::fleet::Mode;
+use rollcall_tests::fleet::{Fleet, Mode};
 use rollcall_tests::lab::{AGENT_INTERFACE, FLEET_INTERFACE, Lab};
 use rollcall_tests::{population, status};
 
@@ -42,10 +42,7 @@ enum Verb {
     Kill {
         #[command(flatten)]
         which: Which,
-        /// Silence so many hosts at random, of those that are alive
-        #[arg(long, value_name = "K", conflicts_with_all = ["hosts", "all"])]
-        random: Option<usize>,
-        /// Which random ones: the same seed, the same hosts
+        /// With --random: the same seed, the same hosts
         #[arg(long, requires = "random")]
         seed: Option<u64>,
     },
@@ -109,22 +106,37 @@ impl Size {
 }
 
 #[derive(Args)]
+#[group(required = true)]
 struct Which {
     /// Ids or addresses of hosts, or `gateway`
-    #[arg(value_name = "ID|ADDRESS", required_unless_present_any = ["all", "random"])]
+    #[arg(value_name = "ID|ADDRESS")]
     hosts: Vec<String>,
     /// All hosts
-    #[arg(long, conflicts_with = "hosts")]
+    #[arg(long)]
     all: bool,
+    /// So many hosts at random, of those that are not silent
+    #[arg(long, value_name = "K")]
+    random: Option<usize>,
 }
 
 impl Which {
-    fn stations(&self, cloud: Cloud) -> Result<Vec<u32>> {
-        if self.all {
-            return Ok((1..cloud.stations()).collect());
-        }
-        // All are looked up before any is changed: a mistyped one changes nothing.
-        self.hosts.iter().map(|text| population::station(cloud, text)).collect()
+    /// The stations that are meant. All are looked up before any is changed: a mistyped one changes nothing.
+    fn stations(&self, fleet: &Fleet, seed: Option<u64>) -> Result<Vec<u32>> {
+        let cloud = fleet.cloud();
+        let Some(count) = self.random else {
+            return if self.all {
+                Ok((1..cloud.stations()).collect())
+            } else {
+                self.hosts.iter().map(|text| population::station(cloud, text)).collect()
+            };
+        };
+        let seed = seed.unwrap_or_else(rand::random);
+        let alive = (1..cloud.stations()).filter(|station| !fleet.behaviour(*station).has(Behaviour::DEAD));
+        let mut chosen = alive.choose_multiple(&mut rand::rngs::StdRng::seed_from_u64(seed), count);
+        ensure!(chosen.len() == count, "--random: found {count}, allowed: at most the {} hosts that are not silent", chosen.len());
+        chosen.sort_unstable();
+        eprintln!("seed {seed}");
+        Ok(chosen)
     }
 }
 
@@ -149,19 +161,19 @@ fn run(name: &str, verb: Verb) -> Result<()> {
                 other => Ok(other?),
             }
         }
-        Verb::Kill { which, random, seed } => kill(&Lab::open(name)?, &which, random, seed),
-        Verb::Revive { which } => change(name, &which, "alive", |behaviour| behaviour.with(Behaviour::DEAD, false)),
+        Verb::Kill { which, seed } => change(name, &which, seed, "silenced", |behaviour| behaviour.with(Behaviour::DEAD, true)),
+        Verb::Revive { which } => change(name, &which, None, "alive", |behaviour| behaviour.with(Behaviour::DEAD, false)),
         Verb::Loss { per_mille, which } => {
             let done = format!("losing {per_mille} of 1000 requests");
-            change(name, &which, &done, |behaviour| behaviour.with_loss_per_mille(per_mille))
+            change(name, &which, None, &done, |behaviour| behaviour.with_loss_per_mille(per_mille))
         }
         Verb::FilterIcmp { which, off } => {
             let done = if off { "answering ICMP" } else { "dropping ICMP" };
-            change(name, &which, done, |behaviour| behaviour.with(Behaviour::ICMP_FILTERED, !off))
+            change(name, &which, None, done, |behaviour| behaviour.with(Behaviour::ICMP_FILTERED, !off))
         }
         Verb::WrongMac { which, off } => {
             let done = if off { "answering from the right MAC" } else { "answering from another MAC" };
-            change(name, &which, done, |behaviour| behaviour.with(Behaviour::WRONG_MAC, !off))
+            change(name, &which, None, done, |behaviour| behaviour.with(Behaviour::WRONG_MAC, !off))
         }
         Verb::Status { json } => {
             let lab = Lab::open(name)?;
@@ -198,9 +210,7 @@ fn up(name: &str, cloud: Cloud, mode: Mode) -> Result<()> {
     println!("  agent's side   namespace {}, interface {AGENT_INTERFACE}, 10.128.0.1/9, gateway 10.128.0.2", agent.name());
     println!("  fleet          namespace {}, interface {FLEET_INTERFACE}, XDP {}", lab.fleet_side().name(), mode.name());
     if mode == Mode::Native {
-        println!(
-            "  A fleet in native mode answers only while an XDP program runs on {AGENT_INTERFACE} too: start the agent first,"
-        );
+        println!("  A fleet in native mode answers only while an XDP program runs on {AGENT_INTERFACE} too: start the agent first,");
         println!("  or bring the lab up with --generic to `ping` without one.");
     }
     let option = if name == "lab" { String::new() } else { format!(" --name {name}") };
@@ -211,32 +221,10 @@ fn up(name: &str, cloud: Cloud, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-fn kill(lab: &Lab, which: &Which, random: Option<usize>, seed: Option<u64>) -> Result<()> {
-    let fleet = lab.fleet();
-    let cloud = fleet.cloud();
-    let stations = match random {
-        None => which.stations(cloud)?,
-        Some(count) => {
-            let seed = seed.unwrap_or_else(rand::random);
-            let alive = (1..cloud.stations()).filter(|station| !fleet.behaviour(*station).has(Behaviour::DEAD));
-            let mut chosen = alive.choose_multiple(&mut rand::rngs::StdRng::seed_from_u64(seed), count);
-            ensure!(chosen.len() == count, "--random: found {count}, allowed: at most the {} hosts alive", chosen.len());
-            chosen.sort_unstable();
-            eprintln!("seed {seed}");
-            chosen
-        }
-    };
-    for station in &stations {
-        fleet.kill(*station);
-    }
-    print_stations(cloud, &stations, "silenced");
-    Ok(())
-}
-
-fn change(name: &str, which: &Which, done: &str, change: impl Fn(Behaviour) -> Behaviour) -> Result<()> {
+fn change(name: &str, which: &Which, seed: Option<u64>, done: &str, change: impl Fn(Behaviour) -> Behaviour) -> Result<()> {
     let lab = Lab::open(name)?;
     let fleet = lab.fleet();
-    let stations = which.stations(fleet.cloud())?;
+    let stations = which.stations(fleet, seed)?;
     for station in &stations {
         fleet.change(*station, &change);
     }

@@ -61,12 +61,7 @@ pub(super) fn of(ledger: &Ledger, ended: &Ended, hosts: u32, bound: Duration) ->
     count(format!("messages without a cause ({})", ledger.strays.join("; ")), 0, ledger.strays.len() as u64);
     expect(
         slowest(&verdicts) <= bound + VERDICT_SLACK,
-        format!(
-            "slowest verdict: expected within {} + {}, found {}",
-            seconds(bound),
-            seconds(VERDICT_SLACK),
-            seconds(slowest(&verdicts))
-        ),
+        format!("slowest verdict: expected within {} + {}, found {}", seconds(bound), seconds(VERDICT_SLACK), seconds(slowest(&verdicts))),
     );
     expect(
         slowest(&detections) <= alarm_bound,

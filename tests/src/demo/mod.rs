@@ -134,8 +134,7 @@ fn remove_leftovers(voice: &Voice) -> Result<()> {
 
 /// `down 3, up 9,997`.
 fn verdicts(verdicts: &BTreeMap<String, u64>) -> String {
-    let parts =
-        verdicts.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{} {name}", voice::grouped(*count)));
+    let parts = verdicts.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{} {name}", voice::grouped(*count)));
     parts.collect::<Vec<_>>().join(", ")
 }
 

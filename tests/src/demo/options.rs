@@ -44,8 +44,7 @@ impl Options {
     /// The policy of everybody: what the policy file says, for the arithmetic.
     pub(super) fn policy(&self) -> Policy {
         // At the usual second: timeout 300 ms, confirmation every 200 ms.
-        let share =
-            |parts: u32| Duration::from_millis(u64::try_from((self.interval * parts / 10).as_millis()).unwrap_or(u64::MAX));
+        let share = |parts: u32| Duration::from_millis(u64::try_from((self.interval * parts / 10).as_millis()).unwrap_or(u64::MAX));
         Policy {
             name: "everybody".into(),
             interval: self.interval,

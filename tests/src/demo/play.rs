@@ -49,8 +49,7 @@ pub(super) async fn play(options: &Options, voice: &Voice, lab: &Lab) -> Result<
     let agent = Agent::start(&lab.agent(), &config, LISTEN, &scene.log()).await?;
     let mut run = Run { options, voice, lab, policy, scene, receiver, agent, ledger: Ledger::default(), heard: 0 };
     let status = run.agent.status().await?;
-    let paths: Vec<String> =
-        status.networks.iter().map(|network| format!("{} out, {} in", network.transmit, network.receive)).collect();
+    let paths: Vec<String> = status.networks.iter().map(|network| format!("{} out, {} in", network.transmit, network.receive)).collect();
     voice.step("agent", &format!("pid {}, {LISTEN}, {}", run.agent.pid(), paths.join("; ")), Some(began.elapsed()));
 
     match run.scenes().await {

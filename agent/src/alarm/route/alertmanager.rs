@@ -67,23 +67,14 @@ impl Alertmanager {
 
     fn body(&self, notices: &[Notice], now: SystemTime) -> Vec<u8> {
         let addresses: Vec<String> = notices.iter().map(|notice| notice.alarm.subject.address.to_string()).collect();
-        let alerts: Vec<Alert<'_>> =
-            notices.iter().zip(&addresses).map(|(notice, address)| self.alert(notice, address, now)).collect();
+        let alerts: Vec<Alert<'_>> = notices.iter().zip(&addresses).map(|(notice, address)| self.alert(notice, address, now)).collect();
         // Strings alone: there is nothing here that JSON could not say.
         serde_json::to_vec(&alerts).unwrap_or_default()
     }
 
     fn alert<'a>(&'a self, notice: &'a Notice, address: &'a str, now: SystemTime) -> Alert<'a> {
         let Alarm { subject, at, .. } = &*notice.alarm;
-        let own: [&str; 7] = [
-            "RollcallHostDown",
-            &subject.network,
-            address,
-            &subject.id,
-            &subject.name,
-            &subject.project,
-            &subject.policy,
-        ];
+        let own: [&str; 7] = ["RollcallHostDown", &subject.network, address, &subject.id, &subject.name, &subject.project, &subject.policy];
         let mut labels: BTreeMap<&str, &str> = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         labels.extend(LABELS.into_iter().zip(own).filter(|(_, value)| !value.is_empty()));
         let mut annotations = BTreeMap::from([

@@ -72,13 +72,14 @@ impl Endpoint {
         let mut headers = HeaderMap::new();
         let mut secrets = Vec::new();
         for (name, value) in config.headers {
-            let header = HeaderName::try_from(name.as_str())
-                .map_err(|_| mistake("headers", format!("{name:?}"), "names of HTTP headers"))?;
+            let header =
+                HeaderName::try_from(name.as_str()).map_err(|_| mistake("headers", format!("{name:?}"), "names of HTTP headers"))?;
             if header == CONTENT_TYPE || (header == AUTHORIZATION && token.is_some()) {
                 return Err(mistake("headers", format!("{name:?}"), "headers that the route does not set itself"));
             }
-            let mut content = HeaderValue::from_str(value.reveal())
-                .map_err(|_| mistake("headers", format!("a value for {name:?} that no HTTP header can hold"), "one line of visible ASCII"))?;
+            let mut content = HeaderValue::from_str(value.reveal()).map_err(|_| {
+                mistake("headers", format!("a value for {name:?} that no HTTP header can hold"), "one line of visible ASCII")
+            })?;
             content.set_sensitive(true);
             headers.insert(header, content);
             secrets.push(value.reveal().to_owned());
@@ -101,7 +102,11 @@ impl Endpoint {
             client = client.tls_certs_only([]);
         }
         let client = client.build().map_err(|error| {
-            mistake("url", format!("{origin}, but no TLS client: {}", chain(&error)), "https needs the system's CA certificates (package ca-certificates)")
+            mistake(
+                "url",
+                format!("{origin}, but no TLS client: {}", chain(&error)),
+                "https needs the system's CA certificates (package ca-certificates)",
+            )
         })?;
         Ok(Endpoint { client, url, origin, token, headers, secrets })
     }
@@ -133,10 +138,7 @@ impl Endpoint {
     async fn refusal(&self, response: Response, token: Option<&str>) -> Failure {
         let status = response.status();
         let verdict = classify(status);
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
         let mut text = format!("{} answered {status}", self.origin);
         if status.is_redirection() {
             text += " (redirects are not followed: put the final address into url)";

@@ -1,0 +1,126 @@
+//! The agent's own fault is never a host's: links that go, gateways that go silent, an agent that stands still.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rollcall_agent::unit::{Blind, Verdict};
+use rollcall_tests::fleet::Mode;
+use rollcall_tests::lab::FLEET_INTERFACE;
+use rollcall_tests::webhook::Receiver;
+
+use crate::stage::{PATIENCE, Stage, a_while, cloud};
+
+#[test]
+fn link_that_goes_down_makes_unknown_and_tells_nobody() {
+    let Some(stage) = Stage::new("link", cloud(30, 0), Mode::Native) else { return };
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        stage.push(&agent, &stage.table(30, 0)).await?;
+        stage.until(&mut agent, Verdict::Up, 30).await?;
+        stage.lab.fleet_side().ip(["link", "set", FLEET_INTERFACE, "down"])?;
+        stage.until(&mut agent, Verdict::Unknown, 30).await?;
+        let host = agent.host("vm-000001").await?.unwrap();
+        assert_eq!(host.addresses[0].now.reason, Some(Blind::LinkDown));
+        assert_eq!(agent.get("/-/ready").await?.0, 503);
+        a_while().await;
+        stage.lab.fleet_side().ip(["link", "set", FLEET_INTERFACE, "up"])?;
+        stage.until(&mut agent, Verdict::Up, 30).await?;
+        a_while().await;
+        assert!(receiver.arrivals().is_empty(), "{:?}", receiver.arrivals());
+        assert_eq!(agent.get("/-/ready").await?.0, 200);
+        // It sees again: a host that dies now is told.
+        stage.lab.fleet().kill(1);
+        assert_eq!(receiver.beyond(0, PATIENCE).await.len(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn host_down_before_the_link_went_stays_down_after_it_and_is_told_once() {
+    let Some(stage) = Stage::new("down", cloud(10, 0), Mode::Native) else { return };
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        stage.push(&agent, &stage.table(10, 0)).await?;
+        stage.until(&mut agent, Verdict::Up, 10).await?;
+        stage.lab.fleet().kill(1);
+        receiver.beyond(0, PATIENCE).await;
+        stage.lab.fleet_side().ip(["link", "set", FLEET_INTERFACE, "down"])?;
+        stage.until(&mut agent, Verdict::Unknown, 10).await?;
+        assert_eq!(agent.status().await?.alarms_firing, 1);
+        stage.lab.fleet_side().ip(["link", "set", FLEET_INTERFACE, "up"])?;
+        stage.until(&mut agent, Verdict::Up, 9).await?;
+        stage.until(&mut agent, Verdict::Down, 1).await?;
+        a_while().await;
+        assert_eq!(receiver.arrivals().len(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn gateway_that_falls_silent_makes_what_lies_behind_it_unknown() {
+    let Some(stage) = Stage::new("gateway", cloud(5, 20), Mode::Native) else { return };
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        // Slow to condemn: the gateway's silence is noticed first, as policies for routed hosts should see to.
+        stage.push(&agent, &stage.table_with(5, 20, |host, policy| {
+            if host.mac.is_none() {
+                policy.down_after = 60;
+            }
+        })).await?;
+        stage.until(&mut agent, Verdict::Up, 25).await?;
+        stage.lab.fleet().kill(0);
+        (6..=25).for_each(|station| stage.lab.fleet().kill(station));
+        stage.until(&mut agent, Verdict::Unknown, 20).await?;
+        let host = agent.host("rt-000001").await?.unwrap();
+        assert_eq!(host.addresses[0].now.reason, Some(Blind::NoGateway));
+        assert_eq!(agent.host("vm-000001").await?.unwrap().addresses[0].now.verdict, Verdict::Up);
+        (6..=25).for_each(|station| stage.lab.fleet().revive(station));
+        stage.lab.fleet().revive(0);
+        stage.until(&mut agent, Verdict::Up, 25).await?;
+        assert!(receiver.arrivals().is_empty());
+        Ok(())
+    });
+}
+
+#[test]
+fn agent_that_stood_still_blames_nobody() {
+    let Some(stage) = Stage::new("still", cloud(200, 20), Mode::Native) else { return };
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        stage.push(&agent, &stage.table(200, 20)).await?;
+        stage.until(&mut agent, Verdict::Up, 220).await?;
+        for _ in 0..3 {
+            agent.signal(Signal::SIGSTOP)?;
+            tokio::time::sleep(Duration::from_millis(1200)).await;
+            agent.signal(Signal::SIGCONT)?;
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        a_while().await;
+        assert!(receiver.arrivals().is_empty());
+        stage.until(&mut agent, Verdict::Up, 220).await?;
+        let metrics = agent.get("/metrics").await?.1;
+        let stalls = metrics.lines().find(|line| line.starts_with("rollcall_engine_stalls_total")).unwrap();
+        assert!(stalls.rsplit(' ').next().unwrap().parse::<u64>()? >= 3, "{stalls}");
+        Ok(())
+    });
+}
+
+#[test]
+fn addresses_of_a_network_that_the_agent_has_not_are_unknown() {
+    let Some(stage) = Stage::new("nonet", cloud(5, 0), Mode::Native) else { return };
+    stage.play(async {
+        let agent = stage.agent(None, "").await?;
+        let mut writer = rollcall_agent::table::Writer::new();
+        let policy = writer.policy(crate::stage::policy("near"));
+        let host = writer.host("stray", "stray", "p", []);
+        writer.address(host, "elsewhere", "10.9.9.9".parse()?, None, policy);
+        stage.push(&agent, &writer.finish()?).await?;
+        let host = stage.until_host(&agent, "stray", Verdict::Unknown).await?;
+        assert_eq!(host.addresses[0].now.reason, Some(Blind::NoNetwork));
+        Ok(())
+    });
+}

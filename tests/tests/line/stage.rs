@@ -1,0 +1,160 @@
+//! What every whole-line test needs: a lab of its own, the real agent in it, a webhook receiver, tables.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use reqwest::{Client, StatusCode};
+use rollcall_agent::api::{HostDetail, PushOutcome};
+use rollcall_agent::policy::{Method, Policy};
+use rollcall_agent::table::{Table, Writer};
+use rollcall_agent::unit::Verdict;
+use rollcall_agent_ebpf::fleet::Cloud;
+use rollcall_tests::agent::Agent;
+use rollcall_tests::fleet::Mode;
+use rollcall_tests::lab::Lab;
+use rollcall_tests::population::{self, Host, NETWORK};
+use rollcall_tests::webhook::Receiver;
+use tempfile::TempDir;
+
+/// Longer than anything that is waited for takes on a busy machine; a test fails only after it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9798);
+
+pub struct Stage {
+    pub lab: Lab,
+    pub cloud: Cloud,
+    folder: TempDir,
+    pub client: Client,
+}
+
+impl Stage {
+    /// `None`, said aloud, where this machine cannot have a lab.
+    pub fn new(test: &str, cloud: Cloud, mode: Mode) -> Option<Stage> {
+        if !nix::unistd::geteuid().is_root() {
+            println!("SKIPPED: {test}: network namespaces and XDP need root");
+            return None;
+        }
+        let lab = Lab::scratch(test, cloud, mode).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        Some(Stage { lab, cloud, folder, client })
+    }
+
+    /// Plays inside the agent's namespace.
+    pub fn play(&self, play: impl Future<Output = Result<()>> + Send) {
+        self.lab.agent().block_on(play).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts the agent with a webhook route `oncall`, and more settings in front of the sections.
+    pub async fn agent(&self, receiver: Option<&Receiver>, settings: &str) -> Result<Agent> {
+        let state = self.path("state");
+        let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\n{settings}\n");
+        text += &format!("[[network]]\nname = \"{NETWORK}\"\ninterface = \"rc-agent\"\n");
+        if let Some(receiver) = receiver {
+            text += &format!(
+                "[[route]]\nname = \"oncall\"\ntype = \"webhook\"\nurl = \"{}\"\nretry_min = \"100ms\"\nretry_max = \"500ms\"\n",
+                receiver.url()
+            );
+        }
+        let config = self.path("agent.toml");
+        fs::write(&config, text)?;
+        Agent::start(&self.lab.agent(), &config, LISTEN, &self.path("agent.log")).await
+    }
+
+    /// What the agent logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("agent.log")).unwrap_or_default()
+    }
+
+    /// A table of the first hosts on the link and behind the gateway.
+    pub fn table(&self, on_link: u32, routed: u32) -> Table {
+        self.table_with(on_link, routed, |_, _| {})
+    }
+
+    /// The same, each host's policy adjusted.
+    pub fn table_with(&self, on_link: u32, routed: u32, adjust: impl Fn(&Host, &mut Policy)) -> Table {
+        let mut writer = Writer::new();
+        let mut policies = HashMap::new();
+        let wanted = |host: &Host| host.station <= on_link || (self.cloud.on_link + 1..=self.cloud.on_link + routed).contains(&host.station);
+        for host in population::hosts(self.cloud).filter(wanted) {
+            let mut policy = policy(if host.mac.is_some() { "near" } else { "far" });
+            policy.method = if host.mac.is_some() { Method::Arp } else { Method::Icmp };
+            adjust(&host, &mut policy);
+            let policy = *policies.entry(policy.clone()).or_insert_with(|| writer.policy(policy));
+            let row = writer.host(&host.id, &host.name, host.project, host.tags);
+            writer.address(row, NETWORK, host.address.into(), host.mac, policy);
+        }
+        writer.finish().unwrap()
+    }
+
+    pub async fn put(&self, agent: &Agent, bytes: &[u8]) -> Result<(StatusCode, String)> {
+        let response = self.client.put(format!("{}/v1/table", agent.url())).body(bytes.to_vec()).send().await?;
+        Ok((response.status(), response.text().await?))
+    }
+
+    /// Pushes a table that must be taken.
+    pub async fn push(&self, agent: &Agent, table: &Table) -> Result<PushOutcome> {
+        let (status, body) = self.put(agent, table.bytes()).await?;
+        anyhow::ensure!(status == StatusCode::OK, "PUT /v1/table: {status}: {body}");
+        serde_json::from_str(&body).context("a push outcome")
+    }
+
+    /// Stops hosts.
+    pub async fn stop(&self, agent: &Agent, hosts: &[&str]) -> Result<(StatusCode, String)> {
+        let body = serde_json::json!({ "hosts": hosts });
+        let response = self.client.post(format!("{}/v1/stop", agent.url())).json(&body).send().await?;
+        Ok((response.status(), response.text().await?))
+    }
+
+    /// Waits until that many addresses have the verdict.
+    pub async fn until(&self, agent: &mut Agent, verdict: Verdict, count: u64) -> Result<()> {
+        let wanted = |status: &rollcall_agent::api::Status| status.verdicts.get(verdict.name()) == Some(&count);
+        let what = format!("{count} addresses {verdict}");
+        agent.wait_for(&what, PATIENCE, |_| {}, wanted).await.with_context(|| self.log()).map(drop)
+    }
+
+    /// Waits until a host's only address has the verdict.
+    pub async fn until_host(&self, agent: &Agent, id: &str, verdict: Verdict) -> Result<HostDetail> {
+        let began = std::time::Instant::now();
+        loop {
+            if let Some(host) = agent.host(id).await?
+                && host.addresses[0].now.verdict == verdict
+            {
+                return Ok(host);
+            }
+            anyhow::ensure!(began.elapsed() < PATIENCE, "{id} is not {verdict}: {:?}\n{}", agent.host(id).await?, self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Fast enough for a test, slow enough for a busy machine.
+pub fn policy(name: &str) -> Policy {
+    Policy {
+        name: name.into(),
+        interval: Duration::from_millis(500),
+        timeout: Duration::from_millis(250),
+        confirm_interval: Duration::from_millis(150),
+        down_after: 3,
+        up_after: 2,
+        method: Method::Arp,
+        alarm: vec!["oncall".into()],
+    }
+}
+
+pub const fn cloud(on_link: u32, routed: u32) -> Cloud {
+    Cloud { on_link, routed }
+}
+
+/// A while in which something must not happen: some rounds of the policy above.
+pub async fn a_while() {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+}

@@ -1,0 +1,126 @@
+//! On the wire: receivers, other people's XDP programs, a `ping` beside the agent, MACs that must be learned.
+
+use rollcall_agent::policy::Method;
+use rollcall_agent::table::Writer;
+use rollcall_agent::unit::Verdict;
+use rollcall_tests::fleet::{Mode, Program};
+use rollcall_tests::lab::{AGENT_INTERFACE, Lab};
+use rollcall_tests::population::{self, NETWORK};
+
+use crate::stage::{Stage, cloud, policy};
+
+#[test]
+fn generic_receiver_sees_what_the_native_one_sees() {
+    let Some(stage) = Stage::new("generic", cloud(50, 10), Mode::Generic) else { return };
+    stage.play(async {
+        let mut agent = stage.agent(None, "receive = \"generic\"").await?;
+        let half_icmp = |host: &population::Host, policy: &mut rollcall_agent::policy::Policy| {
+            if host.station % 2 == 0 {
+                (policy.method, policy.name) = (Method::Icmp, "echo".into());
+            }
+        };
+        stage.push(&agent, &stage.table_with(50, 10, half_icmp)).await?;
+        stage.until(&mut agent, Verdict::Up, 60).await?;
+        assert_eq!(agent.status().await?.networks[0].receive, "xdp-generic");
+        stage.lab.fleet().kill(1);
+        stage.lab.fleet().kill(2);
+        stage.until(&mut agent, Verdict::Down, 2).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn xdp_program_of_somebody_else_is_named_and_left_alone() {
+    let Some(stage) = Stage::new("foreign", cloud(5, 0), Mode::Native) else { return };
+    let mut other = Program::load(cloud(1, 0)).unwrap();
+    stage.lab.agent().within(|| other.attach(AGENT_INTERFACE, Mode::Native)).unwrap();
+    stage.play(async {
+        let Err(error) = stage.agent(None, "").await else { panic!("the agent took an interface that is taken") };
+        let error = format!("{error:#}");
+        assert!(error.contains("already has an XDP program that is not ours (fleet"), "{error}");
+        assert!(Lab::xdp_mode(&stage.lab.agent(), AGENT_INTERFACE)?.is_some(), "it is still there");
+        Ok(())
+    });
+}
+
+#[test]
+fn ping_beside_the_agent_loses_nothing_and_the_agent_neither() {
+    let Some(stage) = Stage::new("ping", cloud(50, 20), Mode::Native) else { return };
+    if std::process::Command::new("ping").arg("-V").output().is_err() {
+        println!("SKIPPED: ping_beside_the_agent_loses_nothing_and_the_agent_neither: no ping: apt-get install iputils-ping");
+        return;
+    }
+    stage.play(async {
+        let mut agent = stage.agent(None, "").await?;
+        let fast = |host: &population::Host, policy: &mut rollcall_agent::policy::Policy| {
+            policy.interval = std::time::Duration::from_millis(250);
+            if host.station % 2 == 0 {
+                (policy.method, policy.name) = (Method::Icmp, "echo".into());
+            }
+        };
+        stage.push(&agent, &stage.table_with(50, 20, fast)).await?;
+        stage.until(&mut agent, Verdict::Up, 70).await?;
+        // By ARP, by ICMP, behind the gateway: the kernel resolves and pings the very hosts that are probed.
+        for address in ["10.128.1.1", "10.128.1.2", "10.64.1.1"] {
+            let mut ping = stage.lab.agent().command("ping");
+            let output = tokio::process::Command::from({
+                ping.args(["-c", "100", "-i", "0.02", "-W", "5", "-q", address]);
+                ping
+            });
+            let output = { output }.output().await?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.contains("100 received"), "{address}: {text}");
+        }
+        let metrics = agent.get("/metrics").await?.1;
+        for line in metrics.lines().filter(|line| line.starts_with("rollcall_misses_total")) {
+            assert!(line.ends_with(" 0"), "{line}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn missing_macs_are_learned_and_the_kernels_neighbour_table_stays_empty() {
+    let Some(stage) = Stage::new("learn", cloud(30, 5), Mode::Native) else { return };
+    stage.play(async {
+        let mut agent = stage.agent(None, "").await?;
+        let mut writer = Writer::new();
+        let arp = writer.policy(policy("arp"));
+        let echo = writer.policy(rollcall_agent::policy::Policy { method: Method::Icmp, ..policy("echo") });
+        for host in population::hosts(stage.cloud) {
+            let policy = if host.station % 2 == 0 || host.mac.is_none() { echo } else { arp };
+            let row = writer.host(&host.id, &host.name, host.project, host.tags);
+            writer.address(row, NETWORK, host.address.into(), None, policy);
+        }
+        stage.push(&agent, &writer.finish()?).await?;
+        stage.until(&mut agent, Verdict::Up, 35).await?;
+        let host = agent.host("vm-000001").await?.unwrap();
+        let expected = population::hosts(stage.cloud).next().and_then(|host| host.mac).map(|mac| mac.to_string());
+        assert_eq!(host.addresses[0].now.mac, expected);
+        stage.lab.fleet().kill(1);
+        stage.until_host(&agent, "vm-000001", Verdict::Down).await?;
+        assert_eq!(stage.lab.agent().ip(["neigh", "show"])?.trim(), "");
+        Ok(())
+    });
+}
+
+#[test]
+fn probes_keep_under_the_cap() {
+    let Some(stage) = Stage::new("cap", cloud(500, 0), Mode::Native) else { return };
+    stage.play(async {
+        let agent = stage.agent(None, "pps = 200").await?;
+        stage.push(&agent, &stage.table(500, 0)).await?;
+        let began = std::time::Instant::now();
+        let before = agent.status().await?.probes_sent;
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        let sent = agent.status().await?.probes_sent - before;
+        // What is held back for unevenness is 5 ms of the cap: one packet.
+        let most = 200.0 * began.elapsed().as_secs_f64() + 2.0;
+        assert!((sent as f64) < most, "{sent} probes, at most {most} allowed");
+        assert!(sent > 100, "{sent} probes");
+        let status = agent.status().await?;
+        assert_eq!(status.verdicts["down"], 0, "what was not probed is not down");
+        assert!(stage.log().contains("the cap `pps` is too low"), "{}", stage.log());
+        Ok(())
+    });
+}
