@@ -87,9 +87,8 @@ impl Templates {
         echo[icmp::SEQUENCE].copy_from_slice(&sequence.to_be_bytes());
         echo[icmp::SLOT].copy_from_slice(&slot.to_be_bytes());
         echo[icmp::NONCE].copy_from_slice(&target.nonce.to_be_bytes());
-        let sum = [&echo[icmp::ID], &echo[icmp::SEQUENCE], &echo[icmp::SLOT], &echo[icmp::NONCE]]
-            .into_iter()
-            .fold(self.echo_sum, checksum::add);
+        let sum =
+            [&echo[icmp::ID], &echo[icmp::SEQUENCE], &echo[icmp::SLOT], &echo[icmp::NONCE]].into_iter().fold(self.echo_sum, checksum::add);
         let sum = checksum::finish(sum).to_be_bytes();
         echo[icmp::CHECKSUM].copy_from_slice(&sum);
     }
@@ -182,10 +181,7 @@ mod tests {
             assert_eq!(ip.get_checksum(), pnet::packet::ipv4::checksum(&ip));
             assert_eq!((ip.get_destination(), ip.get_ttl()), (Ipv4Addr::new(10, 0, 3, 7), 64));
             let bytes = &frame[ECHO..ECHO + icmp::LEN];
-            assert_eq!(
-                u16::from_be_bytes([bytes[2], bytes[3]]),
-                pnet::packet::icmp::checksum(&IcmpPacket::new(bytes).unwrap())
-            );
+            assert_eq!(u16::from_be_bytes([bytes[2], bytes[3]]), pnet::packet::icmp::checksum(&IcmpPacket::new(bytes).unwrap()));
             let echo = EchoRequestPacket::new(bytes).unwrap();
             assert_eq!((echo.get_identifier(), echo.get_sequence_number()), (id, sequence));
             assert_eq!(echo.payload()[..8], [&icmp::MARK_VALUE[..], &slot.to_be_bytes()].concat()[..]);

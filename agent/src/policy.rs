@@ -105,11 +105,7 @@ impl Policy {
             (least..=self.interval).contains(&self.confirm_interval) && whole(self.confirm_interval),
             "confirm_interval",
             text(self.confirm_interval),
-            format!(
-                "{} (at least 10ms and half the timeout) to the interval ({}), whole milliseconds",
-                text(least),
-                text(self.interval)
-            ),
+            format!("{} (at least 10ms and half the timeout) to the interval ({}), whole milliseconds", text(least), text(self.interval)),
         );
         check((1..=100).contains(&self.down_after), "down_after", self.down_after.to_string(), "1 to 100".into());
         check((1..=100).contains(&self.up_after), "up_after", self.up_after.to_string(), "1 to 100".into());

@@ -1,8 +1,8 @@
 //! Which MACs the agent must learn itself, and when it asks: gateways, and addresses whose MAC no list gives. Pure.
 //!
 //! A question goes out by broadcast, at most [`BROADCASTS_PER_SECOND`] for each network, and again with growing
-//! pauses until it is answered. A gateway that is known is asked again by unicast from time to time: when it falls
-//! silent, what lies behind it is unknown, not down.
+//! pauses until it is answered. A gateway that is known is asked again by unicast from time to time, and at once when
+//! somebody behind it seems silent: when the gateway itself is silent, what lies behind it is unknown, not down.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -18,6 +18,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Between two checks of a known gateway.
 const CHECK: Duration = Duration::from_secs(2);
+/// Between two checks when the last one has no answer yet.
+const CHECK_FAST: Duration = Duration::from_millis(100);
 /// Checks in a row without an answer after which the gateway counts as gone.
 const CHECKS_MISSED: u8 = 3;
 
@@ -36,6 +38,8 @@ struct Question {
     mac: Option<Mac>,
     pause: Duration,
     unanswered: u8,
+    /// When to ask next; entries of the queue with another time are outdated.
+    due: Mono,
 }
 
 /// A question to put on the wire: to that MAC, or to everybody.
@@ -66,7 +70,7 @@ impl Resolver {
             Some(question) if asker == Asker::Gateway => question.asker = asker,
             Some(_) => {}
             None => {
-                self.questions.insert(address, Question { asker, mac: None, pause: FIRST_PAUSE, unanswered: 0 });
+                self.questions.insert(address, Question { asker, mac: None, pause: FIRST_PAUSE, unanswered: 0, due: now });
                 self.queue.push(Reverse((now, address)));
             }
         }
@@ -93,7 +97,7 @@ impl Resolver {
                 break;
             }
             self.queue.pop();
-            let Some(question) = self.questions.get_mut(&address) else { continue };
+            let Some(question) = self.questions.get_mut(&address).filter(|question| question.due == at) else { continue };
             if let Some(mac) = question.mac {
                 if question.asker != Asker::Gateway {
                     self.questions.remove(&address);
@@ -105,7 +109,8 @@ impl Resolver {
                     lost = Some(Found::GatewayLost);
                 } else {
                     asks.push((address, Some(mac)));
-                    self.queue.push(Reverse((now + CHECK, address)));
+                    question.due = now + CHECK_FAST;
+                    self.queue.push(Reverse((question.due, address)));
                     continue;
                 }
             }
@@ -115,22 +120,38 @@ impl Resolver {
             }
             self.last_broadcast = now;
             asks.push((address, None));
-            self.queue.push(Reverse((now + question.pause, address)));
+            question.due = now + question.pause;
+            self.queue.push(Reverse((question.due, address)));
             question.pause = (question.pause * 2).min(LONGEST_PAUSE);
         }
         lost
     }
 
+    /// Checks a known gateway at once rather than after its pause, unless a check is under way.
+    pub fn check(&mut self, address: Ipv4Addr, now: Mono) {
+        if let Some(question) = self.questions.get_mut(&address)
+            && question.mac.is_some()
+            && question.unanswered == 0
+            && question.due > now
+        {
+            question.due = now;
+            self.queue.push(Reverse((now, address)));
+        }
+    }
+
     /// Takes an answer from the wire; one that nobody asked for changes nothing.
-    pub fn answered(&mut self, address: Ipv4Addr, mac: Mac) -> Option<Found> {
+    pub fn answered(&mut self, address: Ipv4Addr, mac: Mac, now: Mono) -> Option<Found> {
         let question = self.questions.get_mut(&address)?;
-        question.unanswered = 0;
+        if question.mac == Some(mac) && question.unanswered > 0 {
+            (question.unanswered, question.due) = (0, now + CHECK);
+            self.queue.push(Reverse((question.due, address)));
+        }
         let news = question.mac != Some(mac);
         // A known gateway is only believed by the MAC it had: another one must first win a fresh broadcast.
         if news && question.mac.is_some() {
             return None;
         }
-        question.mac = Some(mac);
+        (question.mac, question.unanswered) = (Some(mac), 0);
         news.then_some(Found::Mac(question.asker, mac))
     }
 }
@@ -154,20 +175,39 @@ mod tests {
         let mut resolver = Resolver::default();
         resolver.want(GATEWAY, Asker::Gateway, START);
         assert_eq!(asks(&mut resolver, START).0, [(GATEWAY, None)]);
-        assert_eq!(resolver.answered(GATEWAY, MAC), Some(Found::Mac(Asker::Gateway, MAC)));
-        assert_eq!(resolver.answered(GATEWAY, Mac([2, 0, 0, 0, 0, 66])), None, "a second MAC is not believed");
+        assert_eq!(resolver.answered(GATEWAY, MAC, START), Some(Found::Mac(Asker::Gateway, MAC)));
+        assert_eq!(resolver.answered(GATEWAY, Mac([2, 0, 0, 0, 0, 66]), START), None, "a second MAC is not believed");
         let mut now = START + FIRST_PAUSE;
         for _ in 0..3 {
             assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, Some(MAC))], None));
+            assert_eq!(resolver.answered(GATEWAY, MAC, now), None, "known already, and it answers: nothing new");
+            assert_eq!(asks(&mut resolver, now + CHECK / 2), (vec![], None));
             now = now + CHECK;
         }
-        assert_eq!(resolver.answered(GATEWAY, MAC), None, "known already, and it answers: nothing new");
         for _ in 0..3 {
             assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, Some(MAC))], None));
-            now = now + CHECK;
+            now = now + CHECK_FAST;
         }
         assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, None)], Some(Found::GatewayLost)));
-        assert_eq!(resolver.answered(GATEWAY, MAC), Some(Found::Mac(Asker::Gateway, MAC)));
+        assert_eq!(resolver.answered(GATEWAY, MAC, now), Some(Found::Mac(Asker::Gateway, MAC)));
+    }
+
+    #[test]
+    fn check_on_demand_comes_at_once_and_only_once_however_often_it_is_wanted() {
+        let mut resolver = Resolver::default();
+        resolver.want(GATEWAY, Asker::Gateway, START);
+        asks(&mut resolver, START);
+        resolver.check(GATEWAY, START);
+        assert_eq!(asks(&mut resolver, START).0, [], "nobody is known yet that could be checked");
+        resolver.answered(GATEWAY, MAC, START);
+        let now = START + Duration::from_millis(10);
+        (0..5).for_each(|_| resolver.check(GATEWAY, now));
+        assert_eq!(asks(&mut resolver, now).0, [(GATEWAY, Some(MAC))]);
+        resolver.check(GATEWAY, now);
+        assert_eq!(asks(&mut resolver, now).0, [], "one is under way");
+        resolver.answered(GATEWAY, MAC, now);
+        let count: usize = (1..=2000).map(|ms| asks(&mut resolver, now + Duration::from_millis(ms)).0.len()).sum();
+        assert_eq!(count, 1, "back to its pause");
     }
 
     #[test]
@@ -190,6 +230,6 @@ mod tests {
         resolver.want(GATEWAY, Asker::Slot(4), START);
         resolver.forget(GATEWAY, 4);
         assert_eq!(asks(&mut resolver, START), (vec![], None));
-        assert_eq!(resolver.answered(GATEWAY, MAC), None);
+        assert_eq!(resolver.answered(GATEWAY, MAC, START), None);
     }
 }

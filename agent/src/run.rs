@@ -198,13 +198,18 @@ async fn attach_sockets(links: &Links, network: &NetworkConfig, receive: Receive
     let name = &network.name;
     let interface = links.interface(&network.interface).await.with_context(|| format!("network {name:?}"))?;
     let Some(address) = network.source.or(interface.addresses.first().map(|(address, _)| *address)) else {
-        bail!("network {name:?}: {} has no IPv4 address: give it one, or set `source` to the address that probes shall come from", interface.name);
+        bail!(
+            "network {name:?}: {} has no IPv4 address: give it one, or set `source` to the address that probes shall come from",
+            interface.name
+        );
     };
     let sender = ProbeSender { mac: interface.mac, address };
     let rights = "the agent needs root, or CAP_NET_RAW";
-    let transmitter: Box<dyn Transmit> =
-        Box::new(Socket::open(interface.index, sender).with_context(|| format!("network {name:?}: cannot open a packet socket: {rights}"))?);
-    let arp = ArpSocket::open(interface.index, sender).with_context(|| format!("network {name:?}: cannot open a packet socket: {rights}"))?;
+    let transmitter: Box<dyn Transmit> = Box::new(
+        Socket::open(interface.index, sender).with_context(|| format!("network {name:?}: cannot open a packet socket: {rights}"))?,
+    );
+    let arp =
+        ArpSocket::open(interface.index, sender).with_context(|| format!("network {name:?}: cannot open a packet socket: {rights}"))?;
     let on_link = match &network.on_link {
         Some(prefixes) => prefixes.iter().map(|Prefix(address, length)| (*address, *length)).collect(),
         None => interface.addresses.clone(),
@@ -248,7 +253,9 @@ async fn watch_links(links: Links, mut news: impl Stream<Item = News> + Unpin, c
                         indices[number] = attachment.interface.index;
                         let _ = commands.send(Command::Reattach { network: number as u16, attachment: Box::new(attachment) });
                     }
-                    Err(error) => warn!(target: "wire", network = %network.name, error = format!("{error:#}"), "the new interface cannot be used yet"),
+                    Err(error) => {
+                        warn!(target: "wire", network = %network.name, error = format!("{error:#}"), "the new interface cannot be used yet")
+                    }
                 }
             } else if news.index == indices[number] {
                 let _ = commands.send(Command::Link { network: number as u16, running: news.running });

@@ -62,7 +62,8 @@ impl Events {
         if gone.is_empty() {
             return;
         }
-        let gone: std::collections::HashSet<(&str, std::net::IpAddr)> = gone.iter().map(|key| (key.network.as_str(), key.address)).collect();
+        let gone: std::collections::HashSet<(&str, std::net::IpAddr)> =
+            gone.iter().map(|key| (key.network.as_str(), key.address)).collect();
         let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
         latest.retain(|event| !gone.contains(&(event.network.as_str(), event.address)));
     }

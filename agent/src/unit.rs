@@ -137,12 +137,14 @@ pub enum Blind {
     NoNetwork,
     /// The agent fell behind or was suspended.
     Overload,
+    /// This release cannot probe such an address (IPv6).
+    Unsupported,
 }
 
 impl Blind {
     /// All reasons.
-    pub const ALL: [Blind; 6] =
-        [Blind::LinkDown, Blind::SendError, Blind::NoMac, Blind::NoGateway, Blind::NoNetwork, Blind::Overload];
+    pub const ALL: [Blind; 7] =
+        [Blind::LinkDown, Blind::SendError, Blind::NoMac, Blind::NoGateway, Blind::NoNetwork, Blind::Overload, Blind::Unsupported];
 
     /// The kebab-case name, as in the API.
     pub fn name(self) -> &'static str {
@@ -153,6 +155,7 @@ impl Blind {
             Blind::NoGateway => "no-gateway",
             Blind::NoNetwork => "no-network",
             Blind::Overload => "overload",
+            Blind::Unsupported => "unsupported",
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct Agent {
 pub struct Cost {
     /// Processor time since its start, user and system.
     pub cpu: Duration,
-    /// Resident memory, in bytes.
+    /// Resident memory, in bytes; its kernel maps are part of it, as far as it maps them.
     pub resident: u64,
     /// Memory of its kernel maps, in bytes, as the kernel charges for them.
     pub maps: u64,

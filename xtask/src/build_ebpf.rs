@@ -122,6 +122,8 @@ fn build(toolchain: &Toolchain, linker: &Path) -> Result<()> {
         "-Cdebuginfo=2".into(),
         "-Clink-arg=--btf".into(),
         format!("-Clinker={}", linker.display()),
+        // The same objects wherever the checkout is.
+        format!("--remap-path-prefix={}=.", workspace::root().display()),
     ];
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     let outcome = if PROGRAMS.iter().all(|binary| folder().join(binary).exists()) {

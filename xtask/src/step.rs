@@ -17,7 +17,8 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) {
         word.into()
     } else if word.contains(char::is_control) {
-        format!("$'{}'", word.escape_default())
+        let escaped = |c: char| if c.is_control() || "'\\".contains(c) { format!("\\x{:02x}", u32::from(c)) } else { c.into() };
+        format!("$'{}'", word.chars().map(escaped).collect::<String>())
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }

@@ -87,13 +87,18 @@ struct Tally {
     passed: i64,
     failed: i64,
     skipped: Vec<String>,
+    /// The test whose output is being shown.
+    current: String,
 }
 
 impl Tally {
     fn note(&mut self, line: &str) {
         let line = line.trim();
-        if let Some(what) = line.strip_prefix("SKIPPED: ") {
-            self.skipped.push(what.into());
+        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            self.current = name.into();
+        } else if let Some(what) = line.strip_prefix("SKIPPED: ") {
+            let named = self.current.is_empty() || what.contains(&self.current);
+            self.skipped.push(if named { what.into() } else { format!("{}: {what}", self.current) });
             // The harness counts it as passed; we do not.
             self.passed -= 1;
         } else if let Some((name, reason)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ignored")) {
@@ -173,11 +178,13 @@ mod tests {
                        test b ... ignored, needs a second machine\n\
                        ---- c stdout ----\n\
                        SKIPPED: c: needs root\n\
+                       ---- d stdout ----\n\
+                       SKIPPED: there is no ping\n\
                        test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
                        test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
         printed.lines().for_each(|line| tally.note(line));
-        assert_eq!((tally.passed, tally.failed), (5, 1));
-        assert_eq!(tally.skipped, ["b: needs a second machine", "c: needs root"]);
+        assert_eq!((tally.passed, tally.failed), (4, 1));
+        assert_eq!(tally.skipped, ["b: needs a second machine", "c: needs root", "d: there is no ping"]);
     }
 
     #[test]

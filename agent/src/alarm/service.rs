@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -72,7 +72,7 @@ impl Service {
 
     /// Alarms that fire.
     pub fn firing_count(&self) -> u64 {
-        self.shared.firing.load(Relaxed)
+        self.shared.firing.load(Acquire)
     }
 
     /// Every route, in the order of the configuration.
@@ -111,10 +111,10 @@ impl Stage {
             self.take_changes();
             let batches = self.next_batches();
             self.commit().await;
+            self.publish();
             for (index, notices) in batches {
                 self.deliver(index, notices);
             }
-            self.publish();
             let wake = self.wake();
             tokio::select! {
                 () = shared.inbox.arrived() => {}
@@ -249,13 +249,14 @@ impl Stage {
         self.journal_retry = Some(Instant::now() + JOURNAL_RETRY);
     }
 
+    /// The queues first: whoever sees an alarm counted also sees what waits because of it.
     fn publish(&self) {
-        self.shared.firing.store(self.state.alarms().firing().len() as u64, Relaxed);
         for courier in &self.couriers {
             if let Some(queue) = self.state.queue(&courier.name) {
                 courier.stats.waiting(queue.len(), queue.oldest(), queue.folded);
             }
         }
+        self.shared.firing.store(self.state.alarms().firing().len() as u64, Release);
     }
 
     fn wake(&self) -> Option<Instant> {

@@ -145,13 +145,16 @@ impl Config {
                 mistakes.push(format!("network {name:?}: name: found twice, allowed: each network once"));
             }
             if !interfaces.insert(interface) {
-                mistakes.push(format!("network {name:?}: interface: found {interface:?} a second time, allowed: one network for each interface"));
+                mistakes.push(format!(
+                    "network {name:?}: interface: found {interface:?} a second time, allowed: one network for each interface"
+                ));
             }
             for Prefix(address, length) in network.on_link.iter().flatten() {
                 let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
                 if u32::from(*address) & !mask != 0 {
                     let right = Ipv4Addr::from(u32::from(*address) & mask);
-                    mistakes.push(format!("network {name:?}: on_link: found {address}/{length} with host bits set, allowed: {right}/{length}"));
+                    mistakes
+                        .push(format!("network {name:?}: on_link: found {address}/{length} with host bits set, allowed: {right}/{length}"));
                 }
             }
         }

@@ -120,9 +120,12 @@ impl Engine {
         }
         self.view.clear(slot);
         self.view.show(slot, Shown { verdict: judgement.verdict(), blind: None, misses: 0, since_ms });
-        let Some((mut target, way)) = self.aim(roster, assignment) else {
-            self.set_blind(slot, Some(Blind::NoNetwork));
-            return;
+        let (mut target, way) = match self.aim(roster, assignment) {
+            Ok(aim) => aim,
+            Err(blind) => {
+                self.set_blind(slot, Some(blind));
+                return;
+            }
         };
         target.nonce = nonce;
         if let Err(error) = self.arrays.occupy(slot, &target, sequence) {
@@ -137,24 +140,27 @@ impl Engine {
         let Assignment { slot, group, .. } = assignment;
         let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.live) else { return };
         cell.group = group;
-        let Some((aim, way)) = self.aim(roster, assignment) else { return };
+        let Ok((aim, way)) = self.aim(roster, assignment) else { return };
         if self.arrays.target(slot).is_some() {
             self.arrays.change(slot, |target| *target = Target { nonce: target.nonce, ..aim });
             self.follow(slot, way, now);
         }
     }
 
-    /// What the kernel side must know of an address, and which way its probes go; `None` without a network.
-    fn aim(&self, roster: &Roster, assignment: Assignment) -> Option<(Target, Way)> {
-        let record = roster.table.records().get(assignment.record as usize)?;
-        let class = self.classes.get(&assignment.group)?;
-        let network = class.network?;
+    /// What the kernel side must know of an address, and which way its probes go; or why it cannot be probed.
+    fn aim(&self, roster: &Roster, assignment: Assignment) -> Result<(Target, Way), Blind> {
+        let record = &roster.table.records()[assignment.record as usize];
+        let class = self.classes.get(&assignment.group).ok_or(Blind::NoNetwork)?;
+        let network = class.network.ok_or(Blind::NoNetwork)?;
+        if record.address().is_ipv6() {
+            return Err(Blind::Unsupported);
+        }
         let way = self.way(network, record.address(), class.arp, record.mac());
         let (Way::Direct(mac) | Way::Gateway(mac)) = way;
         let timeout_ms = u16::try_from(clock::nanos(class.timing.timeout) / 1_000_000).unwrap_or(u16::MAX);
         let flags = target::LIVE | if class.arp { target::ARP } else { 0 };
         let mac = mac.unwrap_or_default().0;
-        Some((Target { address: record.octets(), mac, network, nonce: 0, timeout_ms, flags }, way))
+        Ok((Target { address: record.octets(), mac, network, nonce: 0, timeout_ms, flags }, way))
     }
 
     /// Puts a slot on its dial and sees to it that its way gets known.

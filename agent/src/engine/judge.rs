@@ -19,7 +19,7 @@ impl Engine {
     }
 
     /// Judges every probe of a slot that was answered or whose deadline has passed, in their order.
-    fn settle(&mut self, slot: u32, now: Mono) {
+    pub(super) fn settle(&mut self, slot: u32, now: Mono) {
         loop {
             let Some(cell) = self.cells.get(slot as usize).filter(|cell| cell.live) else { return };
             let (Some(class), Some(traces)) = (self.classes.get(&cell.group), self.arrays.traces(slot)) else { return };
@@ -35,11 +35,18 @@ impl Engine {
                     self.schedule.deadline(slot, sent + class.timing.timeout + super::TICK);
                     return;
                 }
-                elapsed => match self.blindness(class.network, elapsed.map(|_| sent), class.timing.timeout) {
+                elapsed => match self.blindness(class.network, cell.routed, elapsed.map(|_| sent), class.timing.timeout) {
                     Some(blind) => Outcome::Void(blind),
                     None => Outcome::Miss,
                 },
             };
+            if outcome == Outcome::Miss
+                && cell.routed
+                && let Some(network) = class.network
+                && self.doubts(network, slot, sent, now)
+            {
+                return;
+            }
             if outcome == Outcome::Reply
                 && let Some(rtt) = traces.rtt(sequence)
                 && let Some(class) = self.classes.get_mut(&self.cells[slot as usize].group)

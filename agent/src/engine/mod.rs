@@ -113,8 +113,7 @@ struct Cell {
     last_reply: u32,
 }
 
-const EMPTY: Cell =
-    Cell { judgement: Judgement::NEW, live: false, routed: false, group: 0, judged: 0, first_miss: 0, last_reply: 0 };
+const EMPTY: Cell = Cell { judgement: Judgement::NEW, live: false, routed: false, group: 0, judged: 0, first_miss: 0, last_reply: 0 };
 
 /// A group as the engine needs it, with what it counted since the last refresh.
 struct Class {

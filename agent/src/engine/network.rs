@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::Engine;
 use super::send::Batch;
-use super::{Engine, TICK};
 use crate::clock::Mono;
 use crate::link::Interface;
 use crate::reply::Receive;
@@ -53,6 +53,12 @@ pub(super) struct Network {
     resolver: Resolver,
     gateway: Option<Ipv4Addr>,
     gateway_mac: Option<Mac>,
+    /// When the gateway answered last.
+    gateway_seen: Mono,
+    /// From when to when the gateway was last lost.
+    gateway_gone: Option<(Mono, Mono)>,
+    /// Slots behind the gateway whose miss counts only once the gateway has shown that it is there.
+    doubtful: Vec<u32>,
     on_link: Vec<(Ipv4Addr, u8)>,
     resolved: Mono,
 }
@@ -72,6 +78,9 @@ impl Network {
             resolver: Resolver::default(),
             gateway,
             gateway_mac: None,
+            gateway_seen: Mono::default(),
+            gateway_gone: None,
+            doubtful: Vec::new(),
             on_link,
             resolved: Mono::default(),
         }
@@ -205,13 +214,32 @@ impl Engine {
                 let _ = network.arp.ask(address, mac);
             }
             while let Ok(Some((address, mac))) = network.arp.answer() {
-                found.extend(network.resolver.answered(address, mac));
+                if network.gateway == Some(address) && network.gateway_mac.is_none_or(|known| known == mac) {
+                    network.gateway_seen = now;
+                }
+                found.extend(network.resolver.answered(address, mac, now));
             }
+            let doubtful = if network.gateway_seen == now { std::mem::take(&mut network.doubtful) } else { Vec::new() };
             self.view.networks[number].unresolved.store(network.resolver.open() as u64, std::sync::atomic::Ordering::Relaxed);
             for found in found {
                 self.found(number as u16, found, now);
             }
+            for slot in doubtful {
+                self.settle(slot, now);
+            }
         }
+    }
+
+    /// Whether a miss behind the gateway must wait until the gateway has shown that it is there. If so it is asked at once.
+    pub(super) fn doubts(&mut self, number: u16, slot: u32, sent: Mono, now: Mono) -> bool {
+        let Some(network) = self.networks.get_mut(usize::from(number)) else { return false };
+        let (Some(gateway), Some(_)) = (network.gateway, network.gateway_mac) else { return false };
+        if network.gateway_seen > sent {
+            return false;
+        }
+        network.resolver.check(gateway, now);
+        network.doubtful.push(slot);
+        true
     }
 
     fn found(&mut self, number: u16, found: Found, now: Mono) {
@@ -242,13 +270,18 @@ impl Engine {
         network.gateway_mac = mac;
         let (name, address) = (&network.name, network.gateway);
         match mac {
-            Some(mac) => info!(target: "wire", network = %name, gateway = ?address, %mac, "gateway found"),
+            Some(mac) => {
+                info!(target: "wire", network = %name, gateway = ?address, %mac, "gateway found");
+                network.gateway_gone = network.gateway_gone.map(|(from, _)| (from, now + GRACE));
+            }
             None => {
                 warn!(target: "wire", network = %name, gateway = ?address, "the gateway does not answer: what lies behind it is unknown until it does");
-                // What is under way through it was perhaps lost with it.
-                network.blind_from = now - 3 * GRACE;
-                network.blind_to = now + TICK;
+                network.gateway_gone = Some((network.gateway_seen, now));
             }
+        }
+        let doubtful = std::mem::take(&mut network.doubtful);
+        for slot in doubtful {
+            self.settle(slot, now);
         }
         for slot in 0..self.cells.len() as u32 {
             let cell = self.cells[slot as usize];
@@ -262,7 +295,7 @@ impl Engine {
     }
 
     /// Why a probe that was sent then and not answered says nothing; `None`: it does say something.
-    pub(super) fn blindness(&self, network: Option<u16>, sent: Option<Mono>, timeout: Duration) -> Option<Blind> {
+    pub(super) fn blindness(&self, network: Option<u16>, routed: bool, sent: Option<Mono>, timeout: Duration) -> Option<Blind> {
         let Some(sent) = sent else { return Some(Blind::Overload) };
         let overlaps = |from: Mono, to: Mono| sent <= to && sent + timeout >= from;
         if self.stalled.is_some_and(|(from, to)| overlaps(from, to)) {
@@ -272,6 +305,8 @@ impl Engine {
         match network.blind {
             Some(blind) => Some(blind),
             None if network.blind_to > Mono::default() && overlaps(network.blind_from, network.blind_to) => Some(Blind::LinkDown),
+            None if routed && network.gateway_mac.is_none() => Some(Blind::NoGateway),
+            None if routed && network.gateway_gone.is_some_and(|(from, to)| overlaps(from, to)) => Some(Blind::NoGateway),
             None => None,
         }
     }

@@ -176,9 +176,7 @@ impl Arrays {
     /// The two entries of each word of the buckets in which a hash may stand.
     fn index_words(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
         let buckets = self.index.len() as u32;
-        (0..index::PROBES)
-            .filter_map(move |probe| self.index.words(index::bucket(hash.wrapping_add(u64::from(probe)), buckets)))
-            .flatten()
+        (0..index::PROBES).filter_map(move |probe| self.index.words(index::bucket(hash.wrapping_add(u64::from(probe)), buckets))).flatten()
     }
 
     fn index_insert(&self, slot: u32, target: &Target) -> Result<(), IndexFull> {

@@ -65,13 +65,19 @@ impl Receiver {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
     /// The kernel refused the program or its arrays.
-    #[error("the kernel does not take the XDP program: {0}: the agent needs root (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) and Linux 5.10 or newer")]
+    #[error(
+        "the kernel does not take the XDP program: {0}: the agent needs root (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) and Linux 5.10 or newer"
+    )]
     Load(String),
     /// An array could not be mapped.
-    #[error("cannot map the array {name} of the XDP program: {source}: is there enough memory, and is the locked-memory limit high enough?")]
+    #[error(
+        "cannot map the array {name} of the XDP program: {source}: is there enough memory, and is the locked-memory limit high enough?"
+    )]
     Map { name: &'static str, source: io::Error },
     /// Somebody else's program is there.
-    #[error("{interface} already has an XDP program that is not ours ({owner}): it is left alone; detach it, or give rollcall another interface")]
+    #[error(
+        "{interface} already has an XDP program that is not ours ({owner}): it is left alone; detach it, or give rollcall another interface"
+    )]
     Taken { interface: String, owner: String },
     /// The interface takes no XDP program in any mode asked for.
     #[error("cannot attach XDP to {interface}: {detail}")]

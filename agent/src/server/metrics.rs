@@ -93,8 +93,9 @@ fn encode(agent: &Arc<Agent>) -> Result<String, Refusal> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape(agent.clone())));
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry)
-        .map_err(|error| Refusal::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics could not be written: {error}")))?;
+    prometheus_client::encoding::text::encode(&mut text, &registry).map_err(|error| {
+        Refusal::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics could not be written: {error}"))
+    })?;
     Ok(text)
 }
 
@@ -147,23 +148,51 @@ fn agent_families(agent: &Agent, roster: &Roster, encoder: &mut DescriptorEncode
     family!(encoder, "rollcall_slots", "Room for addresses in the kernel's arrays", None, MetricType::Gauge, |family| {
         ConstGauge::new(i64::from(arrays.capacity())).encode(family)?;
     });
-    family!(encoder, "rollcall_kernel_arrays", "Memory of the arrays shared with the kernel", Some(&Unit::Bytes), MetricType::Gauge, |family| {
-        ConstGauge::new(arrays.bytes() as i64).encode(family)?;
-    });
+    family!(
+        encoder,
+        "rollcall_kernel_arrays",
+        "Memory of the arrays shared with the kernel",
+        Some(&Unit::Bytes),
+        MetricType::Gauge,
+        |family| {
+            ConstGauge::new(arrays.bytes() as i64).encode(family)?;
+        }
+    );
     family!(encoder, "rollcall_engine_stalls", "Times that the engine stood still for over 100 ms", None, MetricType::Counter, |family| {
         ConstCounter::new(view.stalls.value()).encode(family)?;
     });
-    family!(encoder, "rollcall_probes_waiting", "Probes that are due and wait for their turn under the cap", None, MetricType::Gauge, |family| {
-        ConstGauge::new(view.waiting.load(Ordering::Relaxed) as i64).encode(family)?;
-    });
-    family!(encoder, "rollcall_probes_skipped", "Probes skipped because the cap or a stall left no room for them", None, MetricType::Counter, |family| {
-        ConstCounter::new(view.skipped.value()).encode(family)?;
-    });
-    family!(encoder, "rollcall_probe_lateness", "How late probes left after their turn", Some(&Unit::Seconds), MetricType::Histogram, |family| {
-        let late = view.late.lock().map(|late| late.clone()).map_err(|_| Error)?;
-        let (sum, count, buckets) = classic(&late);
-        family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
-    });
+    family!(
+        encoder,
+        "rollcall_probes_waiting",
+        "Probes that are due and wait for their turn under the cap",
+        None,
+        MetricType::Gauge,
+        |family| {
+            ConstGauge::new(view.waiting.load(Ordering::Relaxed) as i64).encode(family)?;
+        }
+    );
+    family!(
+        encoder,
+        "rollcall_probes_skipped",
+        "Probes skipped because the cap or a stall left no room for them",
+        None,
+        MetricType::Counter,
+        |family| {
+            ConstCounter::new(view.skipped.value()).encode(family)?;
+        }
+    );
+    family!(
+        encoder,
+        "rollcall_probe_lateness",
+        "How late probes left after their turn",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+        |family| {
+            let late = view.late.lock().map(|late| late.clone()).map_err(|_| Error)?;
+            let (sum, count, buckets) = classic(&late);
+            family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+    );
     Ok(())
 }
 
@@ -178,26 +207,40 @@ fn verdict_families(agent: &Agent, roster: &Roster, tally: &Tally, encoder: &mut
             }
         }
     });
-    family!(encoder, "rollcall_address_verdict", "1 for each address that is not up, up to metrics_max_abnormal of them", None, MetricType::Gauge, |family| {
-        for index in &tally.abnormal {
-            let Some(report) = super::hosts::report(&agent.view, roster, *index) else { continue };
-            let address = report.address.to_string();
-            let labels = [
-                ("network", report.network.as_str()),
-                ("address", &address),
-                ("host_id", &report.id),
-                ("host", &report.name),
-                ("project", &report.project),
-                ("policy", &report.policy),
-                ("verdict", report.verdict.name()),
-                ("reason", report.reason.map_or("", Blind::name)),
-            ];
-            ConstGauge::new(1i64).encode(family.encode_family(&labels)?)?;
+    family!(
+        encoder,
+        "rollcall_address_verdict",
+        "1 for each address that is not up, up to metrics_max_abnormal of them",
+        None,
+        MetricType::Gauge,
+        |family| {
+            for index in &tally.abnormal {
+                let Some(report) = super::hosts::report(&agent.view, roster, *index) else { continue };
+                let address = report.address.to_string();
+                let labels = [
+                    ("network", report.network.as_str()),
+                    ("address", &address),
+                    ("host_id", &report.id),
+                    ("host", &report.name),
+                    ("project", &report.project),
+                    ("policy", &report.policy),
+                    ("verdict", report.verdict.name()),
+                    ("reason", report.reason.map_or("", Blind::name)),
+                ];
+                ConstGauge::new(1i64).encode(family.encode_family(&labels)?)?;
+            }
         }
-    });
-    family!(encoder, "rollcall_abnormal_addresses_suppressed", "Addresses that are not up and have no series of their own, because of metrics_max_abnormal", None, MetricType::Gauge, |family| {
-        ConstGauge::new((tally.abnormal_count - tally.abnormal.len() as u64) as i64).encode(family)?;
-    });
+    );
+    family!(
+        encoder,
+        "rollcall_abnormal_addresses_suppressed",
+        "Addresses that are not up and have no series of their own, because of metrics_max_abnormal",
+        None,
+        MetricType::Gauge,
+        |family| {
+            ConstGauge::new((tally.abnormal_count - tally.abnormal.len() as u64) as i64).encode(family)?;
+        }
+    );
     Ok(())
 }
 
@@ -225,11 +268,18 @@ fn probe_families(view: &View, encoder: &mut DescriptorEncoder) -> Result<(), Er
             family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
         }
     });
-    family!(encoder, "rollcall_frames_received", "Frames that the XDP program saw, by what it made of them", None, MetricType::Counter, |family| {
-        for (reason, count) in Reason::ALL.iter().zip(&view.frames) {
-            ConstCounter::new(count.load(Ordering::Relaxed)).encode(family.encode_family(&[("reason", reason.label())])?)?;
+    family!(
+        encoder,
+        "rollcall_frames_received",
+        "Frames that the XDP program saw, by what it made of them",
+        None,
+        MetricType::Counter,
+        |family| {
+            for (reason, count) in Reason::ALL.iter().zip(&view.frames) {
+                ConstCounter::new(count.load(Ordering::Relaxed)).encode(family.encode_family(&[("reason", reason.label())])?)?;
+            }
         }
-    });
+    );
     Ok(())
 }
 
@@ -245,24 +295,45 @@ fn network_families(view: &View, encoder: &mut DescriptorEncoder) -> Result<(), 
             family.encode_info(&labels)?;
         }
     });
-    family!(encoder, "rollcall_network_blind", "1 while the agent cannot see the network, with the reason", None, MetricType::Gauge, |family| {
-        for network in &view.networks {
-            let blind = network.blind();
-            let labels = [("network", network.name.as_str()), ("reason", blind.map_or("", Blind::name))];
-            ConstGauge::new(i64::from(blind.is_some())).encode(family.encode_family(&labels)?)?;
+    family!(
+        encoder,
+        "rollcall_network_blind",
+        "1 while the agent cannot see the network, with the reason",
+        None,
+        MetricType::Gauge,
+        |family| {
+            for network in &view.networks {
+                let blind = network.blind();
+                let labels = [("network", network.name.as_str()), ("reason", blind.map_or("", Blind::name))];
+                ConstGauge::new(i64::from(blind.is_some())).encode(family.encode_family(&labels)?)?;
+            }
         }
-    });
-    family!(encoder, "rollcall_send_errors", "System calls that could not send all that they should", None, MetricType::Counter, |family| {
-        for network in &view.networks {
-            ConstCounter::new(network.send_errors.value()).encode(family.encode_family(&[("network", network.name.as_str())])?)?;
+    );
+    family!(
+        encoder,
+        "rollcall_send_errors",
+        "System calls that could not send all that they should",
+        None,
+        MetricType::Counter,
+        |family| {
+            for network in &view.networks {
+                ConstCounter::new(network.send_errors.value()).encode(family.encode_family(&[("network", network.name.as_str())])?)?;
+            }
         }
-    });
-    family!(encoder, "rollcall_unresolved_addresses", "Addresses and gateways whose MAC the agent asks for", None, MetricType::Gauge, |family| {
-        for network in &view.networks {
-            let open = network.unresolved.load(Ordering::Relaxed) as i64;
-            ConstGauge::new(open).encode(family.encode_family(&[("network", network.name.as_str())])?)?;
+    );
+    family!(
+        encoder,
+        "rollcall_unresolved_addresses",
+        "Addresses and gateways whose MAC the agent asks for",
+        None,
+        MetricType::Gauge,
+        |family| {
+            for network in &view.networks {
+                let open = network.unresolved.load(Ordering::Relaxed) as i64;
+                ConstGauge::new(open).encode(family.encode_family(&[("network", network.name.as_str())])?)?;
+            }
         }
-    });
+    );
     Ok(())
 }
 
@@ -290,12 +361,19 @@ fn alarm_families(agent: &Agent, encoder: &mut DescriptorEncoder) -> Result<(), 
             ConstGauge::new(route.queued as i64).encode(family.encode_family(&labels(route))?)?;
         }
     });
-    family!(encoder, "rollcall_notice_oldest_age", "Age of the oldest notice that waits", Some(&Unit::Seconds), MetricType::Gauge, |family| {
-        for route in &routes {
-            let age = route.oldest.and_then(|oldest| SystemTime::now().duration_since(oldest).ok()).unwrap_or_default();
-            ConstGauge::new(age.as_secs_f64()).encode(family.encode_family(&labels(route))?)?;
+    family!(
+        encoder,
+        "rollcall_notice_oldest_age",
+        "Age of the oldest notice that waits",
+        Some(&Unit::Seconds),
+        MetricType::Gauge,
+        |family| {
+            for route in &routes {
+                let age = route.oldest.and_then(|oldest| SystemTime::now().duration_since(oldest).ok()).unwrap_or_default();
+                ConstGauge::new(age.as_secs_f64()).encode(family.encode_family(&labels(route))?)?;
+            }
         }
-    });
+    );
     Ok(())
 }
 

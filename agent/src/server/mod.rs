@@ -94,8 +94,18 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/hosts/{id}", get(hosts::detail))
         .route("/v1/events", get(events))
         .merge(changing)
-        .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "no such call: see /v1/status, /v1/hosts, /v1/hosts/{id}, /v1/events, /v1/table, /v1/stop, /metrics, /-/healthy, /-/ready") })
-        .method_not_allowed_fallback(|| async { Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this call does not take that method: PUT /v1/table, POST /v1/stop, GET for all others") })
+        .fallback(|| async {
+            Refusal::new(
+                StatusCode::NOT_FOUND,
+                "no such call: see /v1/status, /v1/hosts, /v1/hosts/{id}, /v1/events, /v1/table, /v1/stop, /metrics, /-/healthy, /-/ready",
+            )
+        })
+        .method_not_allowed_fallback(|| async {
+            Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this call does not take that method: PUT /v1/table, POST /v1/stop, GET for all others",
+            )
+        })
         .with_state(agent)
 }
 
@@ -105,7 +115,11 @@ async fn authorize(State(agent): State<Arc<Agent>>, request: Request, next: Next
     match given {
         Some(given) if same(given.as_bytes(), token.as_bytes()) => next.run(request).await,
         Some(_) => Refusal::new(StatusCode::UNAUTHORIZED, "the token is not the one of the agent's token_file").into_response(),
-        None => Refusal::new(StatusCode::UNAUTHORIZED, "this call needs the agent's token: Authorization: Bearer TOKEN (rollcall --token-file FILE)").into_response(),
+        None => Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "this call needs the agent's token: Authorization: Bearer TOKEN (rollcall --token-file FILE)",
+        )
+        .into_response(),
     }
 }
 
@@ -132,7 +146,11 @@ async fn put_table(State(agent): State<Arc<Agent>>, body: Result<Bytes, BytesRej
     Ok(Json(outcome?).into_response())
 }
 
-async fn stop(State(agent): State<Arc<Agent>>, headers: HeaderMap, request: Result<Json<StopRequest>, JsonRejection>) -> Result<Response, Refusal> {
+async fn stop(
+    State(agent): State<Arc<Agent>>,
+    headers: HeaderMap,
+    request: Result<Json<StopRequest>, JsonRejection>,
+) -> Result<Response, Refusal> {
     let Json(StopRequest { hosts }) = request.map_err(|rejection| {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("no content type");
         let allowed = "allowed: {\"hosts\": [\"ID\", ...]} as application/json";

@@ -281,7 +281,7 @@ fn a_host_that_is_stopped_leaves_nothing_behind() {
     assert_eq!((unknown, removed), (vec!["nobody".to_owned()], 4));
     assert_eq!(rest.generation(), 5);
     assert_eq!(rest.with_generation(0).bytes(), table(&ROWS[3..5]).bytes(), "as if they had never been");
-    assert!(!rest.bytes().windows(3).any(|w| w == "größe".as_bytes()[..3].as_ref()));
+    assert!(!rest.bytes().windows(3).any(|w| *w == "größe".as_bytes()[..3]));
     let (same, unknown, removed) = full.without_hosts(&[]);
     assert_eq!((same.bytes(), unknown.len(), removed), (full.bytes(), 0, 0));
 }

@@ -6,9 +6,9 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use pnet::packet::Packet;
 use pnet::packet::arp::{ArpOperations, ArpPacket};
 use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
-use pnet::packet::Packet;
 use rollcall_agent_ebpf::frame::{arp, eth};
 
 use super::socket::packet_socket;
@@ -93,7 +93,7 @@ mod tests {
         for length in 0..reply().len() {
             assert_eq!(parse(&reply()[..length], US), None, "cut at {length}");
         }
-        for (offset, value) in [(21, 1), (22, 3), (37, 7), (13, 0), (19, 4)] {
+        for (offset, value) in [(21, 1), (22, 3), (37, 7), (13, 0), (19, 16)] {
             let mut frame = reply();
             frame[offset] = value;
             assert_eq!(parse(&frame, US), None, "byte {offset} = {value}");

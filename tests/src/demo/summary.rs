@@ -79,10 +79,14 @@ impl Summary {
         let ledger = &self.ledger;
         let (detections, verdicts) = (ledger.detections(), ledger.verdicts());
         let (silenced, stopped) = (ledger.silenced.len(), ledger.stopped.len());
-        let per_host = (self.cost.resident + self.cost.maps) / u64::from(self.hosts.max(1));
+        // Of a small cloud this would be the agent's own size, shared among few.
+        let per_host = match self.hosts {
+            10_000.. => format!(", {} bytes a host in all", self.cost.resident / u64::from(self.hosts)),
+            _ => String::new(),
+        };
         let rows = [
             ("hosts", format!("{}, all up {} after the push", grouped(self.hosts.into()), seconds(self.all_up))),
-            ("probes", format!("{} sent, {} answered in time", grouped(self.probes_sent), grouped(self.replies))),
+            ("probes", format!("{} sent, {} answered in time so far", grouped(self.probes_sent), grouped(self.replies))),
             ("false downs", ledger.false_down.to_string()),
             ("silenced", format!("{}, detected {}", silenced, detections.len())),
             ("to the verdict", format!("{} (allowed: {})", three(&verdicts), seconds(self.bound))),
@@ -93,11 +97,7 @@ impl Summary {
             ("agent's CPU", format!("{:.1} % of one core while nothing happens", self.cores * 100.0)),
             (
                 "agent's memory",
-                format!(
-                    "{} resident, {} of kernel maps ({per_host} bytes a host)",
-                    megabytes(self.cost.resident),
-                    megabytes(self.cost.maps)
-                ),
+                format!("{} resident, {} of it kernel maps{per_host}", megabytes(self.cost.resident), megabytes(self.cost.maps)),
             ),
         ];
         voice.line("");

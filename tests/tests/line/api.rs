@@ -122,7 +122,10 @@ fn lists_filters_csv_events_and_metrics_say_the_same() {
         let list: Vec<rollcall_agent::api::AddressReport> = serde_json::from_str(&agent.get("/v1/hosts").await?.1)?;
         assert_eq!(list.len(), 45);
         let down: Vec<rollcall_agent::api::AddressReport> = serde_json::from_str(&agent.get("/v1/hosts?verdict=down").await?.1)?;
-        assert_eq!(down.iter().map(|report| report.id.as_str()).collect::<Vec<_>>(), ["vm-000001", "vm-000002", "vm-000003", "vm-000004", "vm-000005"]);
+        assert_eq!(
+            down.iter().map(|report| report.id.as_str()).collect::<Vec<_>>(),
+            ["vm-000001", "vm-000002", "vm-000003", "vm-000004", "vm-000005"]
+        );
         let csv = agent.get("/v1/hosts?verdict=down&format=csv&limit=3").await?.1;
         assert_eq!(csv.lines().count(), 4, "{csv}");
         assert!(csv.lines().nth(1).unwrap().starts_with("vm-000001,web-1,shop,lab,10.128.1.1,02:52:0a:80:01:01,near,arp,down,,"), "{csv}");

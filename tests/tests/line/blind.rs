@@ -27,7 +27,7 @@ fn link_that_goes_down_makes_unknown_and_tells_nobody() {
         stage.lab.fleet_side().ip(["link", "set", FLEET_INTERFACE, "up"])?;
         stage.until(&mut agent, Verdict::Up, 30).await?;
         a_while().await;
-        assert!(receiver.arrivals().is_empty(), "{:?}", receiver.arrivals());
+        assert_eq!(receiver.arrivals().len(), 0, "{:?}", receiver.arrivals().first());
         assert_eq!(agent.get("/-/ready").await?.0, 200);
         // It sees again: a host that dies now is told.
         stage.lab.fleet().kill(1);
@@ -64,12 +64,7 @@ fn gateway_that_falls_silent_makes_what_lies_behind_it_unknown() {
     stage.play(async {
         let receiver = Receiver::start().await?;
         let mut agent = stage.agent(Some(&receiver), "").await?;
-        // Slow to condemn: the gateway's silence is noticed first, as policies for routed hosts should see to.
-        stage.push(&agent, &stage.table_with(5, 20, |host, policy| {
-            if host.mac.is_none() {
-                policy.down_after = 60;
-            }
-        })).await?;
+        stage.push(&agent, &stage.table(5, 20)).await?;
         stage.until(&mut agent, Verdict::Up, 25).await?;
         stage.lab.fleet().kill(0);
         (6..=25).for_each(|station| stage.lab.fleet().kill(station));
@@ -80,7 +75,10 @@ fn gateway_that_falls_silent_makes_what_lies_behind_it_unknown() {
         (6..=25).for_each(|station| stage.lab.fleet().revive(station));
         stage.lab.fleet().revive(0);
         stage.until(&mut agent, Verdict::Up, 25).await?;
-        assert!(receiver.arrivals().is_empty());
+        assert_eq!(receiver.arrivals().len(), 0, "{:?}", receiver.arrivals().first());
+        // With the gateway there, a host behind it that dies is told.
+        stage.lab.fleet().kill(6);
+        assert_eq!(receiver.beyond(0, PATIENCE).await[0].alarm.host.id, "rt-000001");
         Ok(())
     });
 }
@@ -110,17 +108,26 @@ fn agent_that_stood_still_blames_nobody() {
 }
 
 #[test]
-fn addresses_of_a_network_that_the_agent_has_not_are_unknown() {
+fn addresses_that_the_agent_cannot_probe_are_unknown_and_say_why() {
     let Some(stage) = Stage::new("nonet", cloud(5, 0), Mode::Native) else { return };
     stage.play(async {
-        let agent = stage.agent(None, "").await?;
+        let receiver = Receiver::start().await?;
+        let agent = stage.agent(Some(&receiver), "").await?;
         let mut writer = rollcall_agent::table::Writer::new();
         let policy = writer.policy(crate::stage::policy("near"));
         let host = writer.host("stray", "stray", "p", []);
         writer.address(host, "elsewhere", "10.9.9.9".parse()?, None, policy);
+        let host = writer.host("six", "six", "p", []);
+        writer.address(host, "lab", "2001:db8::9".parse()?, Some("02:00:00:00:00:09".parse()?), policy);
+        let host = writer.host("nomac", "nomac", "p", []);
+        writer.address(host, "lab", "10.128.9.9".parse()?, None, policy);
         stage.push(&agent, &writer.finish()?).await?;
-        let host = stage.until_host(&agent, "stray", Verdict::Unknown).await?;
-        assert_eq!(host.addresses[0].now.reason, Some(Blind::NoNetwork));
+        for (id, reason) in [("stray", Blind::NoNetwork), ("six", Blind::Unsupported), ("nomac", Blind::NoMac)] {
+            let host = stage.until_host(&agent, id, Verdict::Unknown).await?;
+            assert_eq!(host.addresses[0].now.reason, Some(reason), "{id}");
+        }
+        a_while().await;
+        assert_eq!(receiver.arrivals().len(), 0);
         Ok(())
     });
 }

@@ -101,7 +101,12 @@ fn table_larger_than_the_arrays_grows_them_and_nothing_is_lost() {
         stage.until(&mut agent, Verdict::Up, 6100).await?;
         let after = agent.host("vm-000002").await?.unwrap();
         assert_eq!(after.addresses[0].now.since, before.addresses[0].now.since, "an unchanged host keeps its state");
-        assert!(after.addresses[0].recent.starts_with(&before.addresses[0].recent), "{} then {}", before.addresses[0].recent, after.addresses[0].recent);
+        assert!(
+            after.addresses[0].recent.starts_with(&before.addresses[0].recent),
+            "{} then {}",
+            before.addresses[0].recent,
+            after.addresses[0].recent
+        );
         a_while().await;
         assert!(receiver.arrivals().is_empty(), "nobody was silent");
         let metrics = agent.get("/metrics").await?.1;

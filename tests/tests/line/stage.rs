@@ -21,19 +21,19 @@ use rollcall_tests::webhook::Receiver;
 use tempfile::TempDir;
 
 /// Longer than anything that is waited for takes on a busy machine; a test fails only after it.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9798);
 
-pub struct Stage {
-    pub lab: Lab,
-    pub cloud: Cloud,
+pub(crate) struct Stage {
+    pub(crate) lab: Lab,
+    pub(crate) cloud: Cloud,
     folder: TempDir,
-    pub client: Client,
+    pub(crate) client: Client,
 }
 
 impl Stage {
     /// `None`, said aloud, where this machine cannot have a lab.
-    pub fn new(test: &str, cloud: Cloud, mode: Mode) -> Option<Stage> {
+    pub(crate) fn new(test: &str, cloud: Cloud, mode: Mode) -> Option<Stage> {
         if !nix::unistd::geteuid().is_root() {
             println!("SKIPPED: {test}: network namespaces and XDP need root");
             return None;
@@ -45,16 +45,16 @@ impl Stage {
     }
 
     /// Plays inside the agent's namespace.
-    pub fn play(&self, play: impl Future<Output = Result<()>> + Send) {
+    pub(crate) fn play(&self, play: impl Future<Output = Result<()>> + Send) {
         self.lab.agent().block_on(play).unwrap();
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Starts the agent with a webhook route `oncall`, and more settings in front of the sections.
-    pub async fn agent(&self, receiver: Option<&Receiver>, settings: &str) -> Result<Agent> {
+    pub(crate) async fn agent(&self, receiver: Option<&Receiver>, settings: &str) -> Result<Agent> {
         let state = self.path("state");
         let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\n{settings}\n");
         text += &format!("[[network]]\nname = \"{NETWORK}\"\ninterface = \"rc-agent\"\n");
@@ -70,20 +70,21 @@ impl Stage {
     }
 
     /// What the agent logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("agent.log")).unwrap_or_default()
     }
 
     /// A table of the first hosts on the link and behind the gateway.
-    pub fn table(&self, on_link: u32, routed: u32) -> Table {
+    pub(crate) fn table(&self, on_link: u32, routed: u32) -> Table {
         self.table_with(on_link, routed, |_, _| {})
     }
 
     /// The same, each host's policy adjusted.
-    pub fn table_with(&self, on_link: u32, routed: u32, adjust: impl Fn(&Host, &mut Policy)) -> Table {
+    pub(crate) fn table_with(&self, on_link: u32, routed: u32, adjust: impl Fn(&Host, &mut Policy)) -> Table {
         let mut writer = Writer::new();
         let mut policies = HashMap::new();
-        let wanted = |host: &Host| host.station <= on_link || (self.cloud.on_link + 1..=self.cloud.on_link + routed).contains(&host.station);
+        let wanted =
+            |host: &Host| host.station <= on_link || (self.cloud.on_link + 1..=self.cloud.on_link + routed).contains(&host.station);
         for host in population::hosts(self.cloud).filter(wanted) {
             let mut policy = policy(if host.mac.is_some() { "near" } else { "far" });
             policy.method = if host.mac.is_some() { Method::Arp } else { Method::Icmp };
@@ -95,34 +96,34 @@ impl Stage {
         writer.finish().unwrap()
     }
 
-    pub async fn put(&self, agent: &Agent, bytes: &[u8]) -> Result<(StatusCode, String)> {
+    pub(crate) async fn put(&self, agent: &Agent, bytes: &[u8]) -> Result<(StatusCode, String)> {
         let response = self.client.put(format!("{}/v1/table", agent.url())).body(bytes.to_vec()).send().await?;
         Ok((response.status(), response.text().await?))
     }
 
     /// Pushes a table that must be taken.
-    pub async fn push(&self, agent: &Agent, table: &Table) -> Result<PushOutcome> {
+    pub(crate) async fn push(&self, agent: &Agent, table: &Table) -> Result<PushOutcome> {
         let (status, body) = self.put(agent, table.bytes()).await?;
         anyhow::ensure!(status == StatusCode::OK, "PUT /v1/table: {status}: {body}");
         serde_json::from_str(&body).context("a push outcome")
     }
 
     /// Stops hosts.
-    pub async fn stop(&self, agent: &Agent, hosts: &[&str]) -> Result<(StatusCode, String)> {
+    pub(crate) async fn stop(&self, agent: &Agent, hosts: &[&str]) -> Result<(StatusCode, String)> {
         let body = serde_json::json!({ "hosts": hosts });
         let response = self.client.post(format!("{}/v1/stop", agent.url())).json(&body).send().await?;
         Ok((response.status(), response.text().await?))
     }
 
     /// Waits until that many addresses have the verdict.
-    pub async fn until(&self, agent: &mut Agent, verdict: Verdict, count: u64) -> Result<()> {
+    pub(crate) async fn until(&self, agent: &mut Agent, verdict: Verdict, count: u64) -> Result<()> {
         let wanted = |status: &rollcall_agent::api::Status| status.verdicts.get(verdict.name()) == Some(&count);
         let what = format!("{count} addresses {verdict}");
         agent.wait_for(&what, PATIENCE, |_| {}, wanted).await.with_context(|| self.log()).map(drop)
     }
 
     /// Waits until a host's only address has the verdict.
-    pub async fn until_host(&self, agent: &Agent, id: &str, verdict: Verdict) -> Result<HostDetail> {
+    pub(crate) async fn until_host(&self, agent: &Agent, id: &str, verdict: Verdict) -> Result<HostDetail> {
         let began = std::time::Instant::now();
         loop {
             if let Some(host) = agent.host(id).await?
@@ -137,7 +138,7 @@ impl Stage {
 }
 
 /// Fast enough for a test, slow enough for a busy machine.
-pub fn policy(name: &str) -> Policy {
+pub(crate) fn policy(name: &str) -> Policy {
     Policy {
         name: name.into(),
         interval: Duration::from_millis(500),
@@ -150,11 +151,11 @@ pub fn policy(name: &str) -> Policy {
     }
 }
 
-pub const fn cloud(on_link: u32, routed: u32) -> Cloud {
+pub(crate) const fn cloud(on_link: u32, routed: u32) -> Cloud {
     Cloud { on_link, routed }
 }
 
 /// A while in which something must not happen: some rounds of the policy above.
-pub async fn a_while() {
+pub(crate) async fn a_while() {
     tokio::time::sleep(Duration::from_secs(3)).await;
 }
