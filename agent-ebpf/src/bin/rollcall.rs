@@ -36,7 +36,7 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(reason::COUNT,
 
 /// The name carries the layout's version: an agent that speaks another one does not find its program here.
 #[xdp]
-pub fn rollcall_v1(ctx: XdpContext) -> u32 {
+fn rollcall_v1(ctx: XdpContext) -> u32 {
     let reason = classify(&ctx).unwrap_or(Reason::Foreign);
     if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
         // SAFETY: the pointer is this CPU's own element; a program is not preempted by itself on one CPU.

@@ -32,7 +32,7 @@ impl Engine {
             let outcome = match elapsed {
                 _ if traces.answered(sequence) => Outcome::Reply,
                 Some(elapsed) if elapsed <= class.timing.timeout => {
-                    self.schedule.deadline(slot, sent + class.timing.timeout + super::TICK);
+                    self.schedule.deadline(slot, sent + class.timing.timeout + super::MARGIN);
                     return;
                 }
                 elapsed => match self.blindness(class.network, cell.routed, elapsed.map(|_| sent), class.timing.timeout) {

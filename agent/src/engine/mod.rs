@@ -32,6 +32,8 @@ use crate::view::{self, Series, View};
 
 /// One turn of the engine.
 pub const TICK: Duration = Duration::from_millis(1);
+/// From a deadline to its judgement: a reply that came in just before it may still be on its way through the program.
+const MARGIN: Duration = Duration::from_micros(200);
 /// A pause between two turns from which on the agent itself was not well: probes under way then are evidence of nothing.
 const STALL: Duration = Duration::from_millis(100);
 /// Between two refreshes of what the view cannot show directly.

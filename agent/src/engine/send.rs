@@ -83,7 +83,7 @@ impl Engine {
                 class.series.sent.add(1);
                 // The dial judges on its own what left in its turn; re-probes and late ones are asked for here.
                 if self.schedule.is_confirming(*slot) || now.since(*due) > super::TICK {
-                    self.schedule.deadline(*slot, now + class.timing.timeout + super::TICK);
+                    self.schedule.deadline(*slot, now + class.timing.timeout + super::MARGIN);
                 }
             }
         }

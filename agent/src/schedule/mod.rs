@@ -122,7 +122,8 @@ impl Schedule {
                 dial.confirm.pop_front();
                 if marks[slot as usize] == mark {
                     backlog.push_back((at, slot));
-                    dial.confirm.push_back((now + dial.timing.confirm_interval, slot, mark));
+                    // From when it was due, not from now: turns that come a little late must not add up.
+                    dial.confirm.push_back(((at + dial.timing.confirm_interval).max(now), slot, mark));
                 }
             }
             dial.send(
