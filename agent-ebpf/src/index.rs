@@ -41,7 +41,7 @@ pub const fn bucket(hash: u64, buckets: u32) -> u32 {
 /// The entry of a slot under a hash.
 #[inline(always)]
 pub const fn entry(hash: u64, slot: u32) -> u32 {
-    (hash >> 56) as u32 * (1 << 24) | (slot + 1)
+    ((hash >> 56) as u32) << 24 | (slot + 1)
 }
 
 /// The slot of an entry whose tag fits the hash.

@@ -88,7 +88,7 @@ fn table_larger_than_the_arrays_grows_them_and_nothing_is_lost() {
         let receiver = Receiver::start().await?;
         let mut agent = stage.agent(Some(&receiver), "").await?;
         let near_icmp = |host: &rollcall_tests::population::Host, policy: &mut rollcall_agent::policy::Policy| {
-            if host.station % 2 == 0 {
+            if host.station.is_multiple_of(2) {
                 (policy.method, policy.name) = (Method::Icmp, "echo".into());
             }
         };

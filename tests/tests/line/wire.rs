@@ -15,7 +15,7 @@ fn generic_receiver_sees_what_the_native_one_sees() {
     stage.play(async {
         let mut agent = stage.agent(None, "receive = \"generic\"").await?;
         let half_icmp = |host: &population::Host, policy: &mut rollcall_agent::policy::Policy| {
-            if host.station % 2 == 0 {
+            if host.station.is_multiple_of(2) {
                 (policy.method, policy.name) = (Method::Icmp, "echo".into());
             }
         };
@@ -54,7 +54,7 @@ fn ping_beside_the_agent_loses_nothing_and_the_agent_neither() {
         let mut agent = stage.agent(None, "").await?;
         let fast = |host: &population::Host, policy: &mut rollcall_agent::policy::Policy| {
             policy.interval = std::time::Duration::from_millis(250);
-            if host.station % 2 == 0 {
+            if host.station.is_multiple_of(2) {
                 (policy.method, policy.name) = (Method::Icmp, "echo".into());
             }
         };
@@ -88,7 +88,7 @@ fn missing_macs_are_learned_and_the_kernels_neighbour_table_stays_empty() {
         let arp = writer.policy(policy("arp"));
         let echo = writer.policy(rollcall_agent::policy::Policy { method: Method::Icmp, ..policy("echo") });
         for host in population::hosts(stage.cloud) {
-            let policy = if host.station % 2 == 0 || host.mac.is_none() { echo } else { arp };
+            let policy = if host.station.is_multiple_of(2) || host.mac.is_none() { echo } else { arp };
             let row = writer.host(&host.id, &host.name, host.project, host.tags);
             writer.address(row, NETWORK, host.address.into(), None, policy);
         }
