@@ -2,7 +2,7 @@
 //! listed at the end, and are not counted as passed.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -133,7 +133,8 @@ fn tools() -> Result<()> {
 fn alertmanager() -> Result<()> {
     const PACKAGE: &str = "prometheus-alertmanager";
     let folder = alertmanager_folder();
-    if step::in_path(PACKAGE) || folder.join("usr/bin").join(PACKAGE).is_file() {
+    let wrapper = folder.join("bin").join(PACKAGE);
+    if step::in_path(PACKAGE) || wrapper.is_file() {
         return Ok(());
     }
     if !step::in_path("apt-get") || !step::in_path("dpkg") {
@@ -152,7 +153,21 @@ fn alertmanager() -> Result<()> {
         step::run(Command::new("dpkg").arg("-x").arg(deb).arg(&folder))
     });
     let _ = std::fs::remove_dir_all(&download);
+    let unpacked = unpacked.and_then(|()| write_wrapper(&folder, &wrapper));
     unpacked.with_context(|| format!("testing against a real Alertmanager needs the package {PACKAGE}; try: apt-get install {PACKAGE}"))
+}
+
+/// Debian's Alertmanager looks for its templates under /usr/share: the wrapper shows it the unpacked ones there, in a mount
+/// namespace of its own that ends with it.
+fn write_wrapper(folder: &Path, wrapper: &Path) -> Result<()> {
+    let script = format!(
+        "#!/bin/sh\nexec unshare --mount sh -c 'mount --bind \"$0/usr/share\" /usr/share && exec \"$0/usr/bin/prometheus-alertmanager\" \"$@\"' '{}' \"$@\"\n",
+        folder.display()
+    );
+    std::fs::create_dir_all(folder.join("bin"))?;
+    std::fs::write(wrapper, script)?;
+    std::fs::set_permissions(wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(())
 }
 
 fn alertmanager_folder() -> PathBuf {
@@ -162,7 +177,7 @@ fn alertmanager_folder() -> PathBuf {
 /// Our `PATH`, with what was unpacked, and where Debian keeps the tools of administrators.
 fn path() -> Result<std::ffi::OsString> {
     let inherited = std::env::var_os("PATH").unwrap_or_default();
-    let own = [alertmanager_folder().join("usr/bin"), "/usr/sbin".into(), "/sbin".into()];
+    let own = [alertmanager_folder().join("bin"), "/usr/sbin".into(), "/sbin".into()];
     std::env::join_paths(std::env::split_paths(&inherited).chain(own)).context("the PATH cannot be extended")
 }
 
