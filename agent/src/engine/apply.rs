@@ -113,11 +113,9 @@ impl Engine {
         let (sequence, nonce) = (random.random(), random.random());
         let judgement = restored.map_or(Judgement::default(), |(verdict, _)| Judgement::restored(verdict));
         let since_ms = restored.filter(|(verdict, _)| *verdict == judgement.verdict()).map_or(self.wall_ms, |(_, since)| since);
-        let cell = &mut self.cells[slot as usize];
-        *cell = super::Cell { judgement, live: true, group, judged: sequence, ..EMPTY };
-        if judgement.verdict() == Verdict::Down {
-            cell.first_miss = 0;
-        }
+        // Down since before the start, should the verdict be hidden and shown again before the next miss.
+        let first_miss = if judgement.verdict() == Verdict::Down { self.stamp_of_wall(since_ms) } else { 0 };
+        self.cells[slot as usize] = super::Cell { judgement, live: true, group, judged: sequence, first_miss, ..EMPTY };
         self.view.clear(slot);
         self.view.show(slot, Shown { verdict: judgement.verdict(), blind: None, misses: 0, since_ms });
         let (mut target, way) = match self.aim(roster, assignment) {

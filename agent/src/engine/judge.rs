@@ -71,7 +71,8 @@ impl Engine {
             }
             Outcome::Miss => {
                 class.series.misses.add(1);
-                if cell.judgement.misses() == 0 {
+                // A down address that answered once and then not is down since its first silence.
+                if cell.judgement.misses() == 0 && cell.judgement.frozen() != Verdict::Down {
                     cell.first_miss = stamp;
                 }
                 self.view.note(slot, false);

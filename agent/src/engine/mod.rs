@@ -276,9 +276,14 @@ impl Engine {
         (at.since(self.start).as_millis() as u64 / 10) as u32 + 1
     }
 
+    /// The stamp of a moment of the wall clock, also of one before the start: the difference wraps back.
+    fn stamp_of_wall(&self, ms: u64) -> u32 {
+        self.stamp(self.last).wrapping_sub((self.wall_ms.saturating_sub(ms) / 10) as u32).max(1)
+    }
+
     /// The wall clock at a stamp.
     fn stamp_ms(&self, stamp: u32) -> Option<u64> {
-        (stamp != 0).then(|| self.wall_ms - u64::from(self.stamp(self.last).wrapping_sub(stamp)) * 10)
+        (stamp != 0).then(|| self.wall_ms.saturating_sub(u64::from(self.stamp(self.last).wrapping_sub(stamp)) * 10))
     }
 
     fn tell(&self, note: Note) {

@@ -27,7 +27,7 @@ use crate::view::View;
 
 /// Upper bounds of the RTT and lateness buckets, in seconds.
 const BUCKETS: [f64; 16] =
-    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, f64::MAX];
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, f64::INFINITY];
 
 /// Addresses by network, policy and verdict, counted over the roster.
 pub(super) struct Tally {

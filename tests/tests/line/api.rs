@@ -135,6 +135,14 @@ fn lists_filters_csv_events_and_metrics_say_the_same() {
 
         let metrics = agent.get("/metrics").await?.1;
         assert!(metrics.trim_end().ends_with("# EOF"), "OpenMetrics ends so");
+        let value = |series: &str| metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<u64>().ok());
+        for histogram in ["rollcall_probe_lateness_seconds", "rollcall_rtt_seconds"] {
+            let labels = if histogram.contains("rtt") { r#"network="lab",policy="near""# } else { "" };
+            let (open, comma) = if labels.is_empty() { (String::new(), "") } else { (format!("{{{labels}}}"), ",") };
+            let count = value(&format!("{histogram}_count{open}"));
+            let all = value(&format!("{histogram}_bucket{{le=\"+Inf\"{comma}{labels}}}"));
+            assert!(count.is_some_and(|count| count > 0) && count == all, "{histogram}: {count:?}, in buckets {all:?}");
+        }
         assert_eq!(metrics.lines().filter(|line| line.starts_with("rollcall_address_verdict{")).count(), 2);
         assert!(metrics.contains("rollcall_abnormal_addresses_suppressed 3"), "the cap is visible");
         assert!(metrics.contains(r#"rollcall_addresses{network="lab",policy="near",verdict="down"} 5"#), "{metrics}");
