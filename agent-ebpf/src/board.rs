@@ -5,10 +5,16 @@
 //! because a policy's confirmation probes are at least half a timeout apart, so a third never leaves before the
 //! first one's deadline.
 //!
-//! `BOARD` word 0 is what the judge reads: sequence of the newest answered probe (high 16 bits), a mask of the
-//! answered probes (8 bits: bit i is the probe i before it), and that newest probe's RTT in nanoseconds (low 40
-//! bits). One word, one store, so a reader never sees half of it. Word 1 is the other MAC that answered for the
-//! address (low 48 bits, network order of bytes from the low end) and how often (high 16 bits, saturating).
+//! `BOARD` word 0 is what the judge reads. One word, one store, so a reader never sees half of it:
+//!
+//! ```text
+//!  63..48  sequence of the newest answered probe
+//!  47..40  answered: bit i is the probe i before it
+//!  39..32  excused: likewise; a reply came in its window that was credited to a later probe (ARP only)
+//!  31..0   RTT of the newest answered probe, in units of 16 ns (up to 68 s)
+//! ```
+//! Word 1 is the other MAC that answered for the address (low 48 bits, first byte lowest) and how often (high 16
+//! bits, saturating).
 
 /// Words of `SENT` for one slot.
 pub const SENT_WORDS: usize = 2;
@@ -16,7 +22,11 @@ pub const SENT_WORDS: usize = 2;
 pub const BOARD_WORDS: usize = 2;
 
 const TIME_MASK: u64 = (1 << 48) - 1;
-const RTT_MASK: u64 = (1 << 40) - 1;
+const RTT_MASK: u64 = (1 << 32) - 1;
+/// Bits of the unit of the RTT: 16 ns.
+const RTT_SHIFT: u32 = 4;
+const ANSWERED: u32 = 40;
+const EXCUSED: u32 = 32;
 
 /// One entry of `SENT`.
 #[inline(always)]
@@ -30,17 +40,24 @@ pub const fn sent_sequence(entry: u64) -> u16 {
     (entry >> 48) as u16
 }
 
-/// Nanoseconds from an entry of `SENT` to now.
+/// Nanoseconds from an entry of `SENT` to now; 0 for an entry that is a little ahead, as clocks of two CPUs may be.
 #[inline(always)]
 pub const fn elapsed(entry: u64, now_ns: u64) -> u64 {
-    now_ns.wrapping_sub(entry) & TIME_MASK
+    let elapsed = now_ns.wrapping_sub(entry) & TIME_MASK;
+    if elapsed >> 47 == 1 { 0 } else { elapsed }
 }
 
 /// Word 0 of a slot that was just given to an address whose first probe will be `sequence + 1`: everything before
 /// counts as answered, so no reply fits.
 #[inline(always)]
 pub const fn fresh(sequence: u16) -> u64 {
-    (sequence as u64) << 48 | 0xff << 40
+    (sequence as u64) << 48 | 0xff << ANSWERED
+}
+
+/// A word 0 that says nothing of the probes up to `sequence`, with the RTT kept. A slot that is never answered needs
+/// it before its sequence comes round to the old answers again.
+pub const fn aged(word: u64, sequence: u16) -> u64 {
+    (sequence as u64) << 48 | word & RTT_MASK
 }
 
 /// The newest answered sequence of a word 0.
@@ -52,14 +69,25 @@ pub const fn newest(word: u64) -> u16 {
 /// RTT in nanoseconds of the newest answered probe; 0 before the first reply.
 #[inline(always)]
 pub const fn rtt(word: u64) -> u64 {
-    word & RTT_MASK
+    (word & RTT_MASK) << RTT_SHIFT
+}
+
+#[inline(always)]
+const fn marked(word: u64, sequence: u16, mask: u32) -> bool {
+    let behind = newest(word).wrapping_sub(sequence);
+    behind < 8 && word >> (mask + behind as u32) & 1 == 1
 }
 
 /// Whether the probe with that sequence was answered in time.
 #[inline(always)]
 pub const fn answered(word: u64, sequence: u16) -> bool {
-    let behind = newest(word).wrapping_sub(sequence);
-    behind < 8 && word >> (40 + behind as u32) & 1 == 1
+    marked(word, sequence, ANSWERED)
+}
+
+/// Whether a reply that came in the window of that probe was credited to a later one: neither a reply nor a miss.
+#[inline(always)]
+pub const fn excused(word: u64, sequence: u16) -> bool {
+    marked(word, sequence, EXCUSED)
 }
 
 /// Word 0 after an answer in time to `sequence`.
@@ -67,13 +95,19 @@ pub const fn answered(word: u64, sequence: u16) -> bool {
 pub const fn answer(word: u64, sequence: u16, rtt_ns: u64) -> u64 {
     let behind = newest(word).wrapping_sub(sequence);
     if behind < 8 {
-        return word | 1 << (40 + behind as u32);
+        return word | 1 << (ANSWERED + behind as u32);
     }
     let ahead = sequence.wrapping_sub(newest(word));
-    let mask = (word >> 40) & 0xff;
-    let mask = if ahead < 8 { mask << ahead & 0xff } else { 0 };
-    let rtt_ns = if rtt_ns > RTT_MASK { RTT_MASK } else { rtt_ns };
-    (sequence as u64) << 48 | (mask | 1) << 40 | rtt_ns
+    let (answered, excused) = (word >> ANSWERED & 0xff, word >> EXCUSED & 0xff);
+    let (answered, excused) = if ahead < 8 { (answered << ahead & 0xff, excused << ahead & 0xff) } else { (0, 0) };
+    // Never 0, which means that there was no reply yet.
+    let rtt = if rtt_ns >> RTT_SHIFT > RTT_MASK { RTT_MASK } else { (rtt_ns >> RTT_SHIFT) | 1 };
+    (sequence as u64) << 48 | (answered | 1) << ANSWERED | excused << EXCUSED | rtt
+}
+
+/// The marks of two words with the same newest sequence, put together.
+pub const fn merged(word: u64, other: u64) -> u64 {
+    word | other & 0xffff << EXCUSED
 }
 
 /// What became of a reply that is ours.
@@ -100,14 +134,18 @@ pub const fn match_sequence(entry: u64, word: u64, sequence: u16, now_ns: u64, t
     if rtt > timeout_ns { Match::Late } else { Match::Answer(answer(word, sequence, rtt)) }
 }
 
-/// Matches a reply that names no sequence (ARP): it answers the newest probe, or the one before where the newest
-/// has its answer already. With two probes under way the RTT of the first is therefore a lower bound.
+/// Matches a reply that names no sequence (ARP): it answers the newest probe. Where the one before waits as well it is
+/// excused, for the reply may have been its own. With two probes under way the RTT is therefore a lower bound.
 #[inline(always)]
 pub const fn match_newest(entries: [u64; 2], word: u64, now_ns: u64, timeout_ns: u64) -> Match {
     let (a, b) = (entries[0], entries[1]);
     let (new, old) = if (sent_sequence(b).wrapping_sub(sent_sequence(a)) as i16) > 0 { (b, a) } else { (a, b) };
     match match_sequence(new, word, sent_sequence(new), now_ns, timeout_ns) {
-        Match::Duplicate => match_sequence(old, word, sent_sequence(old), now_ns, timeout_ns),
+        Match::Answer(word) => {
+            let behind = sent_sequence(new).wrapping_sub(sent_sequence(old));
+            let waits = behind < 8 && !answered(word, sent_sequence(old)) && elapsed(old, now_ns) <= timeout_ns;
+            Match::Answer(if waits { word | 1 << (EXCUSED + behind as u32) } else { word })
+        }
         other => other,
     }
 }
@@ -153,7 +191,7 @@ mod tests {
         for sequence in [0xffffu16, 0, 1, 2] {
             let entry = sent(sequence, 5 * MS);
             let Match::Answer(next) = match_sequence(entry, word, sequence, 6 * MS, 300 * MS) else { panic!() };
-            assert_eq!((newest(next), rtt(next)), (sequence, MS));
+            assert_eq!((newest(next), rtt(next) >> 10), (sequence, MS >> 10));
             assert_eq!(match_sequence(entry, next, sequence, 7 * MS, 300 * MS), Match::Duplicate);
             word = next;
         }
@@ -167,7 +205,7 @@ mod tests {
         assert!(!answered(word, 11));
         let Match::Answer(word) = match_sequence(sent(11, 0), word, 11, 250 * MS, 300 * MS) else { panic!() };
         assert!(answered(word, 11) && answered(word, 12));
-        assert_eq!(rtt(word), 10 * MS);
+        assert_eq!(rtt(word) >> 10, (10 * MS) >> 10);
     }
 
     #[test]
@@ -178,20 +216,54 @@ mod tests {
     }
 
     #[test]
-    fn arp_reply_answers_the_newest_then_the_one_before_then_is_a_duplicate() {
+    fn arp_reply_answers_the_newest_and_excuses_the_one_before_that_waits() {
         let entries = [sent(12, 200 * MS), sent(11, 0)];
-        let word = fresh(10);
-        let Match::Answer(word) = match_newest(entries, word, 210 * MS, 300 * MS) else { panic!() };
-        assert!(answered(word, 12) && !answered(word, 11));
-        let Match::Answer(word) = match_newest(entries, word, 220 * MS, 300 * MS) else { panic!() };
-        assert!(answered(word, 11));
-        assert_eq!(match_newest(entries, word, 230 * MS, 300 * MS), Match::Duplicate);
+        let Match::Answer(word) = match_newest(entries, fresh(10), 210 * MS, 300 * MS) else { panic!() };
+        assert!(answered(word, 12) && !answered(word, 11) && excused(word, 11) && !excused(word, 12));
+        assert_eq!(rtt(word) >> 10, (10 * MS) >> 10);
+        assert_eq!(match_newest(entries, word, 220 * MS, 300 * MS), Match::Duplicate);
+        let late = [sent(12, 400 * MS), sent(11, 0)];
+        let Match::Answer(word) = match_newest(late, fresh(10), 410 * MS, 300 * MS) else { panic!() };
+        assert!(!excused(word, 11), "its deadline had passed");
+    }
+
+    #[test]
+    fn arp_host_slower_than_the_confirmation_interval_is_never_missed() {
+        // Probes every 200 ms, each answered after 250 ms, timeout 300 ms: every reply comes while two probes wait.
+        let (mut word, mut entries) = (fresh(0), [0, sent(0xffff, 0)]);
+        entries[0] = sent(0, 0);
+        for sequence in 1..1000u16 {
+            let at = u64::from(sequence) * 200 * MS;
+            if sequence > 1 {
+                if let Match::Answer(next) = match_newest(entries, word, at - 150 * MS + 1, 300 * MS) {
+                    word = next;
+                }
+            }
+            if sequence > 3 {
+                assert!(answered(word, sequence - 3) || excused(word, sequence - 3), "probe {} counts as missed", sequence - 3);
+            }
+            entries[usize::from(sequence & 1)] = sent(sequence, at);
+        }
+    }
+
+    #[test]
+    fn silent_slot_that_is_aged_never_meets_its_old_answers_again() {
+        let Match::Answer(mut word) = match_sequence(sent(101, 0), fresh(100), 101, MS, 300 * MS) else { panic!() };
+        for step in 1..70_000u32 {
+            let sequence = 101u16.wrapping_add(step as u16);
+            assert!(!answered(word, sequence), "probe {step} was never answered");
+            if sequence.wrapping_sub(newest(word)) >= 0x4000 {
+                word = aged(word, sequence);
+            }
+        }
+        assert_eq!(rtt(word) >> 10, MS >> 10, "the last RTT is still known");
     }
 
     #[test]
     fn send_times_survive_the_wrap_of_48_bits() {
         let entry = sent(3, (1 << 48) - 5);
         assert_eq!(elapsed(entry, (1 << 48) + 10), 15);
+        assert_eq!(elapsed(sent(3, 100), 90), 0, "a send time that is a little ahead");
     }
 
     #[test]

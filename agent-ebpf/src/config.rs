@@ -1,4 +1,6 @@
 //! `CONFIG[0]` and `NETWORKS`: what the program must know of the agent as a whole.
+//!
+//! An entry of `NETWORKS` is two words: the interface and its network, and the interface's MAC (first byte lowest).
 
 /// Words of `CONFIG[0]`.
 pub const WORDS: usize = 2;
@@ -7,6 +9,8 @@ pub const IDS: usize = 0;
 /// Word: number of buckets of `INDEX`, a power of two.
 pub const BUCKETS: usize = 1;
 
+/// Words of an entry of `NETWORKS`.
+pub const NETWORK_WORDS: usize = 2;
 /// Entries of `NETWORKS`: an open-addressing hash of interface index -> network.
 pub const NETWORKS: u32 = 4096;
 /// Entries in which an interface may stand.
@@ -38,6 +42,12 @@ pub const fn network_entry(interface: u32, network: u16) -> u64 {
 #[inline(always)]
 pub const fn network(entry: u64, interface: u32) -> Option<u16> {
     if entry >> 63 == 1 && entry as u32 == interface { Some((entry >> 32) as u16) } else { None }
+}
+
+/// The second word of an entry.
+#[inline(always)]
+pub const fn mac_word(mac: [u8; 6]) -> u64 {
+    u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
+
 /// A moment of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mono(u64);
@@ -49,7 +51,17 @@ pub fn nanos(duration: Duration) -> u64 {
 
 /// The monotonic clock now.
 pub fn now() -> Mono {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap_or_else(|_| nix::sys::time::TimeSpec::new(0, 0));
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+/// The clock that goes on while the machine is suspended, which the monotonic one does not.
+pub fn boot_time() -> Mono {
+    read(ClockId::CLOCK_BOOTTIME)
+}
+
+fn read(clock: ClockId) -> Mono {
+    // Both clocks exist on every Linux that this builds for.
+    let time = clock_gettime(clock).unwrap_or_else(|_| nix::sys::time::TimeSpec::new(0, 0));
     Mono(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
@@ -65,5 +77,6 @@ pub fn from_unix_ms(ms: u64) -> SystemTime {
 
 /// RFC 3339 in UTC with milliseconds, as the API and the alarms write times.
 pub fn rfc3339(ms: u64) -> String {
-    humantime::format_rfc3339_millis(from_unix_ms(ms)).to_string()
+    // The last year that RFC 3339 can write: a clock that is far out must not stop an alarm.
+    humantime::format_rfc3339_millis(from_unix_ms(ms.min(253_402_300_799_999))).to_string()
 }

@@ -41,6 +41,9 @@ pub enum RegisterError {
         /// In force.
         present: u64,
     },
+    /// A generation after which no other could come.
+    #[error("the table has generation {0}, allowed: up to {GENERATION_MAX}")]
+    High(u64),
     /// It does not fit.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -54,6 +57,9 @@ pub enum RegisterError {
     #[error("the table was not taken: {0}")]
     Engine(String),
 }
+
+/// Highest generation that is taken: there is always one more.
+const GENERATION_MAX: u64 = 1 << 53;
 
 /// The table in force and who may change it.
 pub struct Register {
@@ -128,6 +134,7 @@ impl Register {
             found if found < present.generation || (found == present.generation && table.digest() != present.digest) => {
                 return Err(RegisterError::Old { found, present: present.generation });
             }
+            found if found > GENERATION_MAX => return Err(RegisterError::High(found)),
             found => found,
         };
         let table = Arc::new(table.with_generation(generation));

@@ -16,6 +16,8 @@ use crate::unit::Mac;
 pub const BROADCASTS_PER_SECOND: u32 = 100;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A gateway that is gone is asked for more often: much depends on it.
+const LONGEST_GATEWAY_PAUSE: Duration = Duration::from_secs(2);
 /// Between two checks of a known gateway.
 const CHECK: Duration = Duration::from_secs(2);
 /// Between two checks when the last one has no answer yet.
@@ -34,7 +36,8 @@ pub enum Asker {
 
 #[derive(Debug)]
 struct Question {
-    asker: Asker,
+    slot: Option<u32>,
+    gateway: bool,
     mac: Option<Mac>,
     pause: Duration,
     unanswered: u8,
@@ -58,101 +61,119 @@ pub enum Found {
 #[derive(Debug, Default)]
 pub struct Resolver {
     questions: HashMap<Ipv4Addr, Question>,
-    /// When to ask (again), the earliest first. An address that is no longer asked for is passed over.
+    /// When to ask for slots (again), the earliest first.
     queue: BinaryHeap<Reverse<(Mono, Ipv4Addr)>>,
+    /// Asked for before all others, and outside the limit: all that lies behind it depends on it.
+    gateway: Option<Ipv4Addr>,
     last_broadcast: Mono,
+    /// Questions without an answer.
+    open: usize,
 }
 
 impl Resolver {
-    /// Begins to ask for an address. The gateway outranks a slot with the same address.
+    /// Begins to ask for an address.
     pub fn want(&mut self, address: Ipv4Addr, asker: Asker, now: Mono) {
-        match self.questions.get_mut(&address) {
-            Some(question) if asker == Asker::Gateway => question.asker = asker,
-            Some(_) => {}
-            None => {
-                self.questions.insert(address, Question { asker, mac: None, pause: FIRST_PAUSE, unanswered: 0, due: now });
-                self.queue.push(Reverse((now, address)));
+        let question = self.questions.entry(address).or_insert_with(|| {
+            self.open += 1;
+            self.queue.push(Reverse((now, address)));
+            Question { slot: None, gateway: false, mac: None, pause: FIRST_PAUSE, unanswered: 0, due: now }
+        });
+        match asker {
+            Asker::Gateway => {
+                question.gateway = true;
+                self.gateway = Some(address);
             }
+            Asker::Slot(slot) => question.slot = Some(slot),
         }
     }
 
     /// Stops asking for the address of a slot.
     pub fn forget(&mut self, address: Ipv4Addr, slot: u32) {
-        if self.questions.get(&address).is_some_and(|question| question.asker == Asker::Slot(slot)) {
+        let Some(question) = self.questions.get_mut(&address).filter(|question| question.slot == Some(slot)) else { return };
+        question.slot = None;
+        if !question.gateway {
+            self.open -= usize::from(question.mac.is_none());
             self.questions.remove(&address);
         }
     }
 
     /// Addresses that are asked for and not known.
     pub fn open(&self) -> usize {
-        self.questions.values().filter(|question| question.mac.is_none()).count()
+        self.open
     }
 
     /// What to ask now, and what silence has shown.
     pub fn advance(&mut self, now: Mono, asks: &mut Vec<Ask>) -> Option<Found> {
-        let mut lost = None;
+        let lost = self.ask_gateway(now, asks);
         let spacing = Duration::from_secs(1) / BROADCASTS_PER_SECOND;
         while let Some(&Reverse((at, address))) = self.queue.peek() {
             if at > now {
                 break;
             }
-            self.queue.pop();
-            let Some(question) = self.questions.get_mut(&address).filter(|question| question.due == at) else { continue };
-            if let Some(mac) = question.mac {
-                if question.asker != Asker::Gateway {
-                    self.questions.remove(&address);
-                    continue;
-                }
-                question.unanswered += 1;
-                if question.unanswered > CHECKS_MISSED {
-                    (question.mac, question.pause) = (None, FIRST_PAUSE);
-                    lost = Some(Found::GatewayLost);
-                } else {
-                    asks.push((address, Some(mac)));
-                    question.due = now + CHECK_FAST;
-                    self.queue.push(Reverse((question.due, address)));
-                    continue;
-                }
-            }
+            let Some(question) = self.questions.get_mut(&address).filter(|question| question.due == at && !question.gateway) else {
+                self.queue.pop();
+                continue;
+            };
             if now.since(self.last_broadcast) < spacing && self.last_broadcast != Mono::default() {
-                self.queue.push(Reverse((at, address)));
                 break;
             }
+            self.queue.pop();
             self.last_broadcast = now;
             asks.push((address, None));
             question.due = now + question.pause;
-            self.queue.push(Reverse((question.due, address)));
             question.pause = (question.pause * 2).min(LONGEST_PAUSE);
+            self.queue.push(Reverse((question.due, address)));
+        }
+        lost
+    }
+
+    fn ask_gateway(&mut self, now: Mono, asks: &mut Vec<Ask>) -> Option<Found> {
+        let address = self.gateway?;
+        let question = self.questions.get_mut(&address).filter(|question| question.due <= now)?;
+        let mut lost = None;
+        if question.mac.is_some() {
+            question.unanswered += 1;
+            if question.unanswered > CHECKS_MISSED {
+                (question.mac, question.pause) = (None, FIRST_PAUSE);
+                self.open += 1;
+                lost = Some(Found::GatewayLost);
+            }
+        }
+        asks.push((address, question.mac));
+        if question.mac.is_some() {
+            question.due = now + CHECK_FAST;
+        } else {
+            question.due = now + question.pause;
+            question.pause = (question.pause * 2).min(LONGEST_GATEWAY_PAUSE);
         }
         lost
     }
 
     /// Checks a known gateway at once rather than after its pause, unless a check is under way.
-    pub fn check(&mut self, address: Ipv4Addr, now: Mono) {
-        if let Some(question) = self.questions.get_mut(&address)
-            && question.mac.is_some()
-            && question.unanswered == 0
-            && question.due > now
-        {
-            question.due = now;
-            self.queue.push(Reverse((now, address)));
+    pub fn check(&mut self, now: Mono) {
+        let question = self.gateway.and_then(|address| self.questions.get_mut(&address));
+        if let Some(question) = question.filter(|question| question.mac.is_some() && question.unanswered == 0) {
+            question.due = question.due.min(now);
         }
     }
 
     /// Takes an answer from the wire; one that nobody asked for changes nothing.
-    pub fn answered(&mut self, address: Ipv4Addr, mac: Mac, now: Mono) -> Option<Found> {
-        let question = self.questions.get_mut(&address)?;
-        if question.mac == Some(mac) && question.unanswered > 0 {
-            (question.unanswered, question.due) = (0, now + CHECK);
-            self.queue.push(Reverse((question.due, address)));
-        }
-        let news = question.mac != Some(mac);
+    pub fn answered(&mut self, address: Ipv4Addr, mac: Mac, now: Mono) -> Vec<Found> {
+        let Some(question) = self.questions.get_mut(&address) else { return vec![] };
         // A known gateway is only believed by the MAC it had: another one must first win a fresh broadcast.
-        if news && question.mac.is_some() {
-            return None;
+        if question.mac.is_some_and(|known| known != mac) {
+            return vec![];
         }
-        (question.mac, question.unanswered) = (Some(mac), 0);
-        news.then_some(Found::Mac(question.asker, mac))
+        let news = question.mac.is_none();
+        self.open -= usize::from(news);
+        let slot = question.slot.take().map(|slot| Found::Mac(Asker::Slot(slot), mac));
+        if !question.gateway {
+            self.questions.remove(&address);
+            return slot.into_iter().collect();
+        }
+        (question.mac, question.unanswered, question.due) = (Some(mac), 0, now + CHECK);
+        let gateway = news.then_some(Found::Mac(Asker::Gateway, mac));
+        gateway.into_iter().chain(slot).collect()
     }
 }
 
@@ -175,12 +196,12 @@ mod tests {
         let mut resolver = Resolver::default();
         resolver.want(GATEWAY, Asker::Gateway, START);
         assert_eq!(asks(&mut resolver, START).0, [(GATEWAY, None)]);
-        assert_eq!(resolver.answered(GATEWAY, MAC, START), Some(Found::Mac(Asker::Gateway, MAC)));
-        assert_eq!(resolver.answered(GATEWAY, Mac([2, 0, 0, 0, 0, 66]), START), None, "a second MAC is not believed");
-        let mut now = START + FIRST_PAUSE;
+        assert_eq!(resolver.answered(GATEWAY, MAC, START), [Found::Mac(Asker::Gateway, MAC)]);
+        assert_eq!(resolver.answered(GATEWAY, Mac([2, 0, 0, 0, 0, 66]), START), [], "a second MAC is not believed");
+        let mut now = START + CHECK;
         for _ in 0..3 {
             assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, Some(MAC))], None));
-            assert_eq!(resolver.answered(GATEWAY, MAC, now), None, "known already, and it answers: nothing new");
+            assert_eq!(resolver.answered(GATEWAY, MAC, now), [], "known already, and it answers: nothing new");
             assert_eq!(asks(&mut resolver, now + CHECK / 2), (vec![], None));
             now = now + CHECK;
         }
@@ -189,7 +210,9 @@ mod tests {
             now = now + CHECK_FAST;
         }
         assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, None)], Some(Found::GatewayLost)));
-        assert_eq!(resolver.answered(GATEWAY, MAC, now), Some(Found::Mac(Asker::Gateway, MAC)));
+        assert_eq!(resolver.open(), 1);
+        assert_eq!(resolver.answered(GATEWAY, MAC, now), [Found::Mac(Asker::Gateway, MAC)]);
+        assert_eq!(resolver.open(), 0);
     }
 
     #[test]
@@ -197,17 +220,41 @@ mod tests {
         let mut resolver = Resolver::default();
         resolver.want(GATEWAY, Asker::Gateway, START);
         asks(&mut resolver, START);
-        resolver.check(GATEWAY, START);
+        resolver.check(START);
         assert_eq!(asks(&mut resolver, START).0, [], "nobody is known yet that could be checked");
         resolver.answered(GATEWAY, MAC, START);
         let now = START + Duration::from_millis(10);
-        (0..5).for_each(|_| resolver.check(GATEWAY, now));
+        (0..5).for_each(|_| resolver.check(now));
         assert_eq!(asks(&mut resolver, now).0, [(GATEWAY, Some(MAC))]);
-        resolver.check(GATEWAY, now);
+        resolver.check(now);
         assert_eq!(asks(&mut resolver, now).0, [], "one is under way");
         resolver.answered(GATEWAY, MAC, now);
         let count: usize = (1..=2000).map(|ms| asks(&mut resolver, now + Duration::from_millis(ms)).0.len()).sum();
         assert_eq!(count, 1, "back to its pause");
+    }
+
+    #[test]
+    fn gateway_is_checked_in_time_among_ten_thousand_open_questions() {
+        let mut resolver = Resolver::default();
+        (0..10_000u32).for_each(|i| resolver.want(Ipv4Addr::from(0x0a01_0000 + i), Asker::Slot(i), START));
+        resolver.want(GATEWAY, Asker::Gateway, START);
+        assert_eq!(asks(&mut resolver, START).0[0], (GATEWAY, None));
+        resolver.answered(GATEWAY, MAC, START);
+        let now = START + Duration::from_secs(20);
+        resolver.check(now);
+        assert!(asks(&mut resolver, now).0.contains(&(GATEWAY, Some(MAC))));
+        assert_eq!(resolver.open(), 10_000);
+    }
+
+    #[test]
+    fn slot_with_the_gateways_address_learns_its_mac_too() {
+        let mut resolver = Resolver::default();
+        resolver.want(GATEWAY, Asker::Gateway, START);
+        resolver.want(GATEWAY, Asker::Slot(3), START);
+        let found = resolver.answered(GATEWAY, MAC, START);
+        assert_eq!(found, [Found::Mac(Asker::Gateway, MAC), Found::Mac(Asker::Slot(3), MAC)]);
+        resolver.want(GATEWAY, Asker::Slot(4), START);
+        assert_eq!(resolver.answered(GATEWAY, MAC, START), [Found::Mac(Asker::Slot(4), MAC)], "with its next check");
     }
 
     #[test]
@@ -230,6 +277,7 @@ mod tests {
         resolver.want(GATEWAY, Asker::Slot(4), START);
         resolver.forget(GATEWAY, 4);
         assert_eq!(asks(&mut resolver, START), (vec![], None));
-        assert_eq!(resolver.answered(GATEWAY, MAC, START), None);
+        assert_eq!(resolver.answered(GATEWAY, MAC, START), []);
+        assert_eq!(resolver.open(), 0);
     }
 }

@@ -26,7 +26,7 @@ use crate::roster::Keeper;
 use crate::schedule::Pps;
 use crate::server::{self, Agent};
 use crate::state::{Restored, State};
-use crate::table::Table;
+use crate::table::{Digest, Table};
 use crate::tell::{Events, FLUSH, Teller};
 use crate::unit::Verdict;
 use crate::view::{NetworkView, View};
@@ -34,6 +34,8 @@ use crate::wire::{ArpSocket, Socket, Transmit};
 
 /// Between two looks whether verdicts must be written to the state directory.
 const KEEP: Duration = Duration::from_secs(10);
+/// Between two looks at the interfaces.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long calls that are under way may take when the agent stops.
 const DRAIN: Duration = Duration::from_millis(200);
 
@@ -42,7 +44,7 @@ pub async fn run(config: Config) -> Result<()> {
     config.check()?;
     let token = config.token().map_err(anyhow::Error::msg)?;
     let state = State::open(&config.state_directory)?;
-    let (table, restored) = first_table(&config, &state)?;
+    let (table, source, restored) = first_table(&config, &state)?;
     let recovery = Recovery::read(&config.routes, state.directory())?;
     let (restored, forgotten) = reconcile(table.as_ref(), restored, &recovery);
     let listener = TcpListener::bind(config.listen)
@@ -69,7 +71,7 @@ pub async fn run(config: Config) -> Result<()> {
     let alarms = recovery.start(forgotten);
     let events = Arc::new(Events::default());
     let (notes, told) = mpsc::unbounded_channel();
-    let teller = tokio::spawn(Teller::new(view.clone(), alarms.clone(), events.clone()).run(told));
+    let mut teller = tokio::spawn(Teller::new(view.clone(), alarms.clone(), events.clone()).run(told));
     let (commands, received) = crossbeam_channel::unbounded();
     let stop = Arc::new(AtomicBool::new(false));
     let engine = start_engine(program, attachments, config.pps, view.clone(), notes, received, stop.clone())?;
@@ -79,6 +81,10 @@ pub async fn run(config: Config) -> Result<()> {
     if let Some(table) = table {
         let register = register.clone();
         let outcome = tokio::task::spawn_blocking(move || register.start(table, &restored)).await??;
+        if let Some(source) = source {
+            // Only now: had the start failed before, the next one must take the file again.
+            state.keep_source(source)?;
+        }
         info!(target: "table", generation = outcome.generation, addresses = outcome.addresses, digest = %outcome.digest, "table in force");
         say_what_does_not_fit(&view, &config);
     } else {
@@ -94,20 +100,24 @@ pub async fn run(config: Config) -> Result<()> {
         token,
         abnormal_max: config.metrics_max_abnormal,
         started: SystemTime::now(),
+        pushes: tokio::sync::Mutex::new(()),
         stopping: stopped.clone(),
     };
     let mut ends = stopped.clone();
     let serve = axum::serve(listener, server::router(Arc::new(agent)))
         .with_graceful_shutdown(async move { drop(ends.wait_for(|stopping| *stopping).await) });
-    let server = tokio::spawn(serve.into_future());
+    let mut server = tokio::spawn(serve.into_future());
     let watcher = tokio::spawn(watch_links(links, news, config.clone(), commands));
     let keep = tokio::spawn(keep_verdicts(state.clone(), view.clone()));
     info!(target: "agent", listen = %config.listen, state_directory = %config.state_directory.display(), "rollcall-agent {} is ready", env!("CARGO_PKG_VERSION"));
 
-    let engine_died = tokio::select! {
+    // Nobody is told anything any more when one of these is gone: then the agent must not seem to be well.
+    let died = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        died = watch_engine(engine, stop.clone()) => Some(died),
+        why = watch_engine(engine, stop.clone()) => Some(why),
+        _ = &mut teller => Some("the teller ended; please report what stands above"),
+        _ = &mut server => Some("the API's server ended; please report what stands above"),
     };
     info!(target: "agent", "stopping");
     stopping.send_replace(true);
@@ -115,20 +125,30 @@ pub async fn run(config: Config) -> Result<()> {
     watcher.abort();
     keep.abort();
     // The teller ends when the engine has dropped its end of the notes, so nothing that was said is lost.
-    let _ = tokio::time::timeout(DRAIN, teller).await;
-    let drained = tokio::time::timeout(DRAIN, server);
-    let (_, (), kept) = tokio::join!(drained, alarms.shutdown(FLUSH), keep_now(&state, &view));
-    if let Err(error) = kept {
+    let drain = async {
+        if !teller.is_finished() {
+            let _ = tokio::time::timeout(DRAIN, teller).await;
+        }
+        alarms.shutdown(FLUSH).await;
+    };
+    let serve = async {
+        if !server.is_finished() {
+            let _ = tokio::time::timeout(DRAIN, server).await;
+        }
+    };
+    let keep = tokio::time::timeout(FLUSH, keep_now(&state, &view));
+    let ((), (), kept) = tokio::join!(drain, serve, keep);
+    if let Err(error) = kept.map_err(anyhow::Error::from).and_then(|kept| kept) {
         error!(target: "verdict", %error, "the verdicts could not be kept: after the next start addresses are pending until probed");
     }
-    match engine_died {
-        Some(why) => bail!("the engine ended: {why}"),
+    match died {
+        Some(why) => bail!("the agent ended by itself: {why}"),
         None => Ok(()),
     }
 }
 
-/// The table to begin with: the one of the last run, unless the operator's file is a new one.
-fn first_table(config: &Config, state: &State) -> Result<(Option<Table>, Restored)> {
+/// The table to begin with: the one of the last run, unless the operator's file is a new one. And that file's digest.
+fn first_table(config: &Config, state: &State) -> Result<(Option<Table>, Option<Digest>, Restored)> {
     let given = match &config.table {
         Some(path) => Some(Table::open(path).with_context(|| path.display().to_string())?),
         None => None,
@@ -138,10 +158,7 @@ fn first_table(config: &Config, state: &State) -> Result<(Option<Table>, Restore
     if let (Some(path), Some(_)) = (&config.table, &kept) {
         info!(target: "table", file = %path.display(), "the file has not changed since the last start: the table that was in force then is used, with what was pushed and stopped since");
     }
-    if let Some(source) = source {
-        state.keep_source(source)?;
-    }
-    Ok((kept.or(given), state.verdicts()))
+    Ok((kept.or(given), source, state.verdicts()))
 }
 
 /// The verdicts to begin with, and what the alarm stage must forget. The alarms' journal has the last word on who is
@@ -188,8 +205,8 @@ async fn watch_engine(engine: std::thread::JoinHandle<()>, stop: Arc<AtomicBool>
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     match engine.join() {
-        Ok(()) => "it stopped by itself",
-        Err(_) => "it panicked; please report what stands above",
+        Ok(()) => "the engine stopped",
+        Err(_) => "the engine panicked; please report what stands above",
     }
 }
 
@@ -236,31 +253,55 @@ fn say_what_does_not_fit(view: &View, config: &Config) {
     }
 }
 
-/// Tells the engine of carriers that come and go, and attaches again to an interface that was made anew.
+/// Tells the engine of carriers that come and go, and attaches again to an interface that was made anew. The kernel's
+/// news can be lost when very many come at once, so the interfaces are looked at from time to time as well.
 async fn watch_links(links: Links, mut news: impl Stream<Item = News> + Unpin, config: Config, commands: Sender<Command>) {
-    let mut indices = vec![0; config.networks.len()];
-    for (network, index) in config.networks.iter().zip(&mut indices) {
-        *index = links.interface(&network.interface).await.map_or(0, |interface| interface.index);
+    let mut every = tokio::time::interval(LOOK);
+    let mut indices: Vec<Option<u32>> = vec![None; config.networks.len()];
+    loop {
+        let heard = tokio::select! {
+            heard = news.next() => match heard {
+                Some(heard) => Some(heard),
+                None => return,
+            },
+            _ = every.tick() => None,
+        };
+        for (number, (network, index)) in config.networks.iter().zip(&mut indices).enumerate() {
+            let now = match &heard {
+                Some(heard) if heard.interface == network.interface => (heard.index, heard.running),
+                Some(_) => continue,
+                None => match links.interface(&network.interface).await {
+                    Ok(interface) => (interface.index, interface.running),
+                    Err(_) => (index.unwrap_or_default(), false),
+                },
+            };
+            follow_link(&links, network, number as u16, now, index, config.receive, &commands).await;
+        }
     }
-    while let Some(news) = news.next().await {
-        for (number, network) in config.networks.iter().enumerate() {
-            if network.interface != news.interface {
-                continue;
+}
+
+async fn follow_link(
+    links: &Links,
+    network: &NetworkConfig,
+    number: u16,
+    (seen, running): (u32, bool),
+    index: &mut Option<u32>,
+    receive: Receive,
+    commands: &Sender<Command>,
+) {
+    let known = *index.get_or_insert(seen);
+    if running && seen != known {
+        match attach_sockets(links, network, receive).await {
+            Ok(attachment) => {
+                *index = Some(attachment.interface.index);
+                let _ = commands.send(Command::Reattach { network: number, attachment: Box::new(attachment) });
             }
-            if news.running && news.index != indices[number] {
-                match attach_sockets(&links, network, config.receive).await {
-                    Ok(attachment) => {
-                        indices[number] = attachment.interface.index;
-                        let _ = commands.send(Command::Reattach { network: number as u16, attachment: Box::new(attachment) });
-                    }
-                    Err(error) => {
-                        warn!(target: "wire", network = %network.name, error = format!("{error:#}"), "the new interface cannot be used yet")
-                    }
-                }
-            } else if news.index == indices[number] {
-                let _ = commands.send(Command::Link { network: number as u16, running: news.running });
+            Err(error) => {
+                warn!(target: "wire", network = %network.name, error = format!("{error:#}"), "the new interface cannot be used yet");
             }
         }
+    } else if seen == known {
+        let _ = commands.send(Command::Link { network: number, running });
     }
 }
 

@@ -149,12 +149,14 @@ impl Judgement {
         }
     }
 
-    /// How many more outcomes could still settle it; re-probes beyond that are of no use.
+    /// How many more outcomes could still settle it; re-probes beyond that are of no use. At least one, also where a new
+    /// policy is met already: the next outcome turns the verdict.
     pub fn open(&self, thresholds: Thresholds) -> u8 {
-        match self.verdict {
+        let open = match self.verdict {
             Verdict::Down => thresholds.up_after.saturating_sub(self.replies),
             _ => thresholds.down_after.saturating_sub(self.misses),
-        }
+        };
+        open.max(1)
     }
 
     fn seen(&mut self) {

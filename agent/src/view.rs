@@ -57,7 +57,7 @@ pub struct Shown {
 impl Shown {
     /// As a word.
     pub fn word(self) -> u64 {
-        let verdict = Verdict::ALL.iter().position(|verdict| *verdict == self.verdict).unwrap_or(0) as u64;
+        let verdict = Verdict::ALL.iter().position(|verdict| *verdict == self.verdict).map_or(0, |at| at as u64 + 1);
         let blind = self.blind.and_then(|blind| Blind::ALL.iter().position(|b| *b == blind)).map_or(0, |at| at as u64 + 1);
         self.since_ms << 16 | u64::from(self.misses) << 8 | blind << 4 | verdict
     }
@@ -65,7 +65,7 @@ impl Shown {
     /// From a word.
     pub fn from_word(word: u64) -> Self {
         Shown {
-            verdict: *Verdict::ALL.get(word as usize & 0xf).unwrap_or(&Verdict::Pending),
+            verdict: (word as usize & 0xf).checked_sub(1).and_then(|at| Verdict::ALL.get(at)).copied().unwrap_or(Verdict::Pending),
             blind: (word as usize >> 4 & 0xf).checked_sub(1).and_then(|at| Blind::ALL.get(at)).copied(),
             misses: (word >> 8) as u8,
             since_ms: word >> 16,
@@ -256,6 +256,11 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn empty_word_is_pending_never_down() {
+        assert_eq!(Shown::from_word(0).verdict, Verdict::Pending);
+    }
 
     #[test]
     fn shown_round_trips_through_its_word() {

@@ -30,7 +30,7 @@ static INDEX: Array<[u64; index::BUCKET_WORDS]> = Array::with_max_entries(1, MMA
 #[map]
 static CONFIG: Array<[u64; config::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
-static NETWORKS: Array<u64> = Array::with_max_entries(config::NETWORKS, MMAPABLE);
+static NETWORKS: Array<[u64; config::NETWORK_WORDS]> = Array::with_max_entries(config::NETWORKS, MMAPABLE);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(reason::COUNT, 0);
 
@@ -82,7 +82,7 @@ fn echo_reply(ctx: &XdpContext) -> Option<Reason> {
     if target.address != target::mapped([ip[12], ip[13], ip[14], ip[15]]) {
         return Some(Reason::BadSource);
     }
-    if network(ctx) != Some(target.network) {
+    if interface(ctx).is_none_or(|(network, _)| network != target.network) {
         return Some(Reason::BadNetwork);
     }
     if checksum::finish(checksum::add(0, &echo)) != 0 {
@@ -107,12 +107,15 @@ fn echo_reply(ctx: &XdpContext) -> Option<Reason> {
 #[inline(always)]
 fn arp_reply(ctx: &XdpContext) -> Option<Reason> {
     let packet: [u8; arp::LEN] = load(ctx, eth::LEN)?;
-    let [p0, p1, p2, p3, p4, p5, o0, o1, m0, m1, m2, m3, m4, m5, a0, a1, a2, a3, ..] = packet;
+    let [p0, p1, p2, p3, p4, p5, o0, o1, m0, m1, m2, m3, m4, m5, a0, a1, a2, a3, t0, t1, t2, t3, t4, t5, ..] = packet;
     if [p0, p1, p2, p3, p4, p5] != arp::PREFIX || u16::from_be_bytes([o0, o1]) != arp::REPLY {
         return None;
     }
     let sender = target::mapped([a0, a1, a2, a3]);
-    let network = network(ctx)?;
+    let (network, our_mac) = interface(ctx)?;
+    if config::mac_word([t0, t1, t2, t3, t4, t5]) != our_mac {
+        return None;
+    }
     let slot = find(network, &sender)?;
     let target = live_target(slot)?;
     if target.flags & target::ARP == 0 || target.network != network || target.address != sender {
@@ -157,14 +160,14 @@ fn find(network: u16, address: &[u8; 16]) -> Option<u32> {
     None
 }
 
-/// The agent's number of the network that the frame came in from.
+/// The agent's number of the network that the frame came in from, and our MAC there, as a word.
 #[inline(always)]
-fn network(ctx: &XdpContext) -> Option<u16> {
+fn interface(ctx: &XdpContext) -> Option<(u16, u64)> {
     let interface = ctx.ingress_ifindex() as u32;
     for step in 0..config::NETWORK_PROBES {
-        let entry = read(NETWORKS.get_ptr(config::network_place(interface, step))?);
+        let [entry, mac] = read(NETWORKS.get_ptr(config::network_place(interface, step))?);
         if let Some(network) = config::network(entry, interface) {
-            return Some(network);
+            return Some((network, mac));
         }
     }
     None

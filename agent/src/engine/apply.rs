@@ -9,13 +9,13 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::network::Way;
-use super::{Class, EMPTY, Engine, Job, Note, Step};
+use super::{Class, EMPTY, Engine, Job, Note, STALL, STALL_MIN, Step};
 use crate::clock::{self, Mono};
 use crate::policy::Method;
 use crate::reply::Program;
 use crate::roster::{Assignment, Plan, Roster};
 use crate::schedule::Timing;
-use crate::unit::{Blind, Verdict};
+use crate::unit::{Blind, Mac, Verdict};
 use crate::verdict::{Judgement, Thresholds};
 use crate::view::{self, Series, Shown};
 
@@ -25,18 +25,18 @@ const PIECE: usize = 1000;
 impl Engine {
     /// Begins to follow a plan. The keeper sends one at a time.
     pub(super) fn begin(&mut self, plan: Plan, larger: Option<Program>, done: oneshot::Sender<Result<(), String>>, now: Mono) {
-        if let Some(program) = larger
-            && let Err(error) = self.grow(program)
-        {
-            self.tell(Note::Done(done, Err(error)));
-            return;
+        if let Some(program) = larger {
+            self.grow(program, now);
         }
-        for slot in plan.removed {
-            self.vacate(slot);
+        // Nothing is sent to them any more, and no reply fits, from here on; the rest of their removal follows in pieces.
+        for slot in &plan.removed {
+            self.arrays.silence(*slot);
+            if let Some(cell) = self.cells.get_mut(*slot as usize) {
+                cell.live = false;
+            }
         }
-        let known: Vec<u16> = self.classes.keys().copied().collect();
         for (number, group) in &plan.roster.groups {
-            if known.contains(number) && self.classes.get(number).is_some_and(|class| class.series.group == *group) {
+            if self.classes.get(number).is_some_and(|class| class.series.group == *group) {
                 continue;
             }
             let series = Arc::new(Series::new(group.clone()));
@@ -51,22 +51,27 @@ impl Engine {
             };
             self.classes.insert(*number, class);
         }
+        let shortest = self.classes.values().map(|class| class.timing.timeout).min().unwrap_or(STALL);
+        self.stall = (shortest / 2).clamp(STALL_MIN, STALL);
         self.tell(Note::Roster(plan.roster.clone(), plan.forgotten));
+        let removals = plan.removed.into_iter().map(Step::Remove);
         let changes = plan.changed.into_iter().map(Step::Change);
-        let left = changes.chain(plan.added.into_iter().map(Step::Add)).collect();
+        let left = removals.chain(changes).chain(plan.added.into_iter().map(Step::Add)).collect();
         self.job = Some(Job { roster: plan.roster, left, done: Some(done) });
         self.work(now);
     }
 
     /// Swaps in a program with larger arrays.
-    fn grow(&mut self, mut program: Program) -> Result<(), String> {
+    fn grow(&mut self, mut program: Program, now: Mono) {
         let (before, after) = (self.arrays.capacity(), program.arrays().capacity());
-        program.take_over(&mut self.program).map_err(|error| format!("the arrays could not be made larger: {error}"))?;
+        let lost = program.take_over(&mut self.program);
         self.program = program;
         self.arrays = self.program.arrays().clone();
         self.view.arrays.store(self.arrays.clone());
         info!(target: "reply", before, after, "the arrays grew");
-        Ok(())
+        for (network, error) in lost {
+            self.detached(network, &error, now);
+        }
     }
 
     /// Carries out a piece of the plan under way.
@@ -74,6 +79,7 @@ impl Engine {
         let Some(mut job) = self.job.take() else { return };
         for _ in 0..PIECE {
             match job.left.pop_front() {
+                Some(Step::Remove(slot)) => self.vacate(slot),
                 Some(Step::Change(assignment)) => self.change(&job.roster, assignment, now),
                 Some(Step::Add(assignment)) => self.occupy(&job.roster, assignment, now),
                 None => break,
@@ -93,7 +99,7 @@ impl Engine {
     }
 
     fn vacate(&mut self, slot: u32) {
-        let Some(cell) = self.cells.get(slot as usize).copied().filter(|cell| cell.live) else { return };
+        let Some(cell) = self.cells.get(slot as usize).copied() else { return };
         if let (Some(network), Some(address)) = (self.classes.get(&cell.group).and_then(|class| class.network), self.address(slot)) {
             self.unlearn(network, address, slot);
         }
@@ -138,11 +144,20 @@ impl Engine {
         let Assignment { slot, group, .. } = assignment;
         let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.live) else { return };
         cell.group = group;
-        let Ok((aim, way)) = self.aim(roster, assignment) else { return };
-        if self.arrays.target(slot).is_some() {
-            self.arrays.change(slot, |target| *target = Target { nonce: target.nonce, ..aim });
-            self.follow(slot, way, now);
+        let routed = cell.routed;
+        let (Ok((mut aim, mut way)), Some(present)) = (self.aim(roster, assignment), self.arrays.target(slot)) else { return };
+        match way {
+            // The list gives no MAC, but one was learned: it is kept.
+            Way::Direct(None) if !routed && Mac(present.mac).is_unicast() => {
+                way = Way::Direct(Some(Mac(present.mac)));
+                aim.mac = present.mac;
+            }
+            Way::Direct(None) => {}
+            // Whoever was asked for its MAC needs no answer any more.
+            Way::Direct(Some(_)) | Way::Gateway(_) => self.unlearn(aim.network, crate::unit::unmapped(aim.address), slot),
         }
+        self.arrays.change(slot, |target| *target = Target { nonce: target.nonce, ..aim });
+        self.follow(slot, way, now);
     }
 
     /// What the kernel side must know of an address, and which way its probes go; or why it cannot be probed.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Engine, Note, Turned};
+use super::{Engine, MARGIN, Note, Turned};
 use crate::clock::Mono;
 use crate::unit::Verdict;
 use crate::verdict::{Outcome, Turn};
@@ -16,6 +16,25 @@ impl Engine {
             self.settle(slot, now);
         }
         self.due = due;
+        while let Some(slot) = self.schedule.next_deadline(now) {
+            if let Some(cell) = self.cells.get_mut(slot as usize) {
+                cell.armed = false;
+                self.settle(slot, now);
+            }
+        }
+    }
+
+    /// Sees to it that the oldest open probe of a slot is judged when its deadline has passed. A slot has one such
+    /// deadline at a time; when it has come, the next open probe gets its own.
+    pub(super) fn arm(&mut self, slot: u32, now: Mono) {
+        let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.live && !cell.armed) else { return };
+        let (Some(class), Some(traces)) = (self.classes.get(&cell.group), self.arrays.traces(slot)) else { return };
+        if cell.judged != traces.newest() {
+            let elapsed = traces.elapsed(cell.judged.wrapping_add(1), now.nanos()).map(Duration::from_nanos);
+            let left = elapsed.map_or(Duration::ZERO, |elapsed| class.timing.timeout.saturating_sub(elapsed));
+            cell.armed = true;
+            self.schedule.deadline(slot, now + left + MARGIN);
+        }
     }
 
     /// Judges every probe of a slot that was answered or whose deadline has passed, in their order.
@@ -29,32 +48,34 @@ impl Engine {
             let sequence = cell.judged.wrapping_add(1);
             let elapsed = traces.elapsed(sequence, now.nanos()).map(Duration::from_nanos);
             let sent = now - elapsed.unwrap_or_default();
-            let outcome = match elapsed {
-                _ if traces.answered(sequence) => Outcome::Reply,
-                Some(elapsed) if elapsed <= class.timing.timeout => {
-                    self.schedule.deadline(slot, sent + class.timing.timeout + super::MARGIN);
-                    return;
-                }
-                elapsed => match self.blindness(class.network, cell.routed, elapsed.map(|_| sent), class.timing.timeout) {
-                    Some(blind) => Outcome::Void(blind),
-                    None => Outcome::Miss,
-                },
-            };
-            if outcome == Outcome::Miss
-                && cell.routed
-                && let Some(network) = class.network
-                && self.doubts(network, slot, sent, now)
-            {
+            let (network, routed, timeout) = (class.network, cell.routed, class.timing.timeout);
+            let answered = traces.answered(sequence);
+            if !answered && elapsed.is_some_and(|elapsed| elapsed <= timeout) {
+                self.arm(slot, now);
                 return;
             }
-            if outcome == Outcome::Reply
+            let outcome = match (answered, self.blindness(network, routed, elapsed.map(|_| sent), timeout)) {
+                (true, _) => Some(Outcome::Reply),
+                (false, _) if traces.excused(sequence) => None,
+                (false, Some(blind)) => Some(Outcome::Void(blind)),
+                (false, None) => Some(Outcome::Miss),
+            };
+            if outcome == Some(Outcome::Miss) {
+                if routed && self.doubts(network, slot, sent + timeout, now) {
+                    return;
+                }
+                self.arrays.age(slot, sequence);
+            }
+            if answered
                 && let Some(rtt) = traces.rtt(sequence)
                 && let Some(class) = self.classes.get_mut(&self.cells[slot as usize].group)
             {
                 class.rtt.saturating_record(rtt);
             }
             self.cells[slot as usize].judged = sequence;
-            self.outcome(slot, outcome, sent, now);
+            if let Some(outcome) = outcome {
+                self.outcome(slot, outcome, sent, now);
+            }
         }
     }
 
@@ -66,6 +87,9 @@ impl Engine {
         match outcome {
             Outcome::Reply => {
                 class.series.replies.add(1);
+                if let Some(network) = class.network.and_then(|number| self.networks.get_mut(usize::from(number))) {
+                    network.proven();
+                }
                 cell.last_reply = stamp;
                 self.view.note(slot, true);
             }

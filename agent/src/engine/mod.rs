@@ -35,7 +35,9 @@ pub const TICK: Duration = Duration::from_millis(1);
 /// From a deadline to its judgement: a reply that came in just before it may still be on its way through the program.
 const MARGIN: Duration = Duration::from_micros(200);
 /// A pause between two turns from which on the agent itself was not well: probes under way then are evidence of nothing.
+/// Less where a timeout is shorter than twice this.
 const STALL: Duration = Duration::from_millis(100);
+const STALL_MIN: Duration = Duration::from_millis(10);
 /// Between two refreshes of what the view cannot show directly.
 const REFRESH: Duration = Duration::from_secs(1);
 /// Between two ICMP identifiers: firewalls forget long-lived ones.
@@ -99,13 +101,17 @@ pub struct Turned {
     pub last_reply_ms: Option<u64>,
 }
 
-/// The engine's own state of one slot. 20 bytes.
+/// The engine's own state of one slot. 24 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     judgement: Judgement,
     live: bool,
     /// Behind a gateway: its MAC is the gateway's.
     routed: bool,
+    /// A deadline stands in the schedule.
+    armed: bool,
+    /// A miss waits for the gateway to show that it is there.
+    doubted: bool,
     /// Number of its group.
     group: u16,
     /// Sequence of the last probe that was judged.
@@ -115,7 +121,17 @@ struct Cell {
     last_reply: u32,
 }
 
-const EMPTY: Cell = Cell { judgement: Judgement::NEW, live: false, routed: false, group: 0, judged: 0, first_miss: 0, last_reply: 0 };
+const EMPTY: Cell = Cell {
+    judgement: Judgement::NEW,
+    live: false,
+    routed: false,
+    armed: false,
+    doubted: false,
+    group: 0,
+    judged: 0,
+    first_miss: 0,
+    last_reply: 0,
+};
 
 /// A group as the engine needs it, with what it counted since the last refresh.
 struct Class {
@@ -135,6 +151,7 @@ struct Job {
 }
 
 enum Step {
+    Remove(u32),
     Change(Assignment),
     Add(Assignment),
 }
@@ -164,6 +181,12 @@ pub struct Engine {
     late_behind: u64,
     /// Slots to be judged in this turn; kept for its memory.
     due: Vec<u32>,
+    /// Slots whose turn was lost; likewise.
+    skipped: Vec<u32>,
+    /// The monotonic clock's distance from the one that goes on while the machine is suspended.
+    suspended: Duration,
+    /// A pause between two turns from which on the agent itself was not well.
+    stall: Duration,
 }
 
 impl Engine {
@@ -194,6 +217,9 @@ impl Engine {
             late: view::late_histogram(),
             late_behind: 0,
             due: Vec::new(),
+            skipped: Vec::new(),
+            suspended: clock::boot_time().since(now),
+            stall: STALL,
         }
     }
 
@@ -206,7 +232,7 @@ impl Engine {
             while let Ok(command) = commands.try_recv() {
                 self.command(command, now);
             }
-            self.turn(now, clock::unix_ms(SystemTime::now()));
+            self.turn(now, clock::boot_time(), clock::unix_ms(SystemTime::now()));
             next = (next + TICK).max(now);
             let rest = next.since(clock::now());
             if !rest.is_zero() {
@@ -216,12 +242,14 @@ impl Engine {
     }
 
     /// One turn.
-    fn turn(&mut self, now: Mono, wall_ms: u64) {
+    fn turn(&mut self, now: Mono, boot: Mono, wall_ms: u64) {
         self.wall_ms = wall_ms;
-        if now.since(self.last) > STALL {
+        let suspended = boot.since(now);
+        let slept = suspended.saturating_sub(std::mem::replace(&mut self.suspended, suspended));
+        if now.since(self.last) + slept > self.stall {
             self.stalled = Some((self.last, now));
             self.view.stalls.add(1);
-            let milliseconds = now.since(self.last).as_millis() as u64;
+            let milliseconds = (now.since(self.last) + slept).as_millis() as u64;
             warn!(target: "engine", milliseconds, "the agent stood still: probes of that time count as nothing; is the machine overloaded or was it suspended?");
         }
         self.last = now;
@@ -273,7 +301,7 @@ impl Engine {
 
     /// Now, in the hundredths of a second that cells count in.
     fn stamp(&self, at: Mono) -> u32 {
-        (at.since(self.start).as_millis() as u64 / 10) as u32 + 1
+        ((at.since(self.start).as_millis() as u64 / 10) as u32).wrapping_add(1).max(1)
     }
 
     /// The stamp of a moment of the wall clock, also of one before the start: the difference wraps back.

@@ -9,7 +9,7 @@ use super::Engine;
 use super::send::Batch;
 use crate::clock::Mono;
 use crate::link::Interface;
-use crate::reply::Receive;
+use crate::reply::{Receive, ReplyError};
 use crate::resolve::{Asker, Found, Resolver};
 use crate::unit::{Blind, Mac, unmapped};
 use crate::wire::{ArpSocket, Transmit};
@@ -17,6 +17,10 @@ use crate::wire::{ArpSocket, Transmit};
 /// After blindness ends, what was under way before and shortly after still counts as nothing: bridges and switches
 /// need a moment to forward again.
 const GRACE: Duration = Duration::from_secs(1);
+/// The same where not a single answer came since: a bridge's ports listen and learn for half a minute (IEEE 802.1D).
+const GRACE_UNPROVEN: Duration = Duration::from_secs(45);
+/// ARP frames that one turn looks at: a storm must not hold up the hands.
+const ANSWERS: usize = 256;
 /// Between two tries to send into a network that refused.
 const RETRY: Duration = Duration::from_secs(1);
 /// Between two looks at the resolver's socket.
@@ -57,6 +61,12 @@ pub(super) struct Network {
     gateway_seen: Mono,
     /// From when to when the gateway was last lost.
     gateway_gone: Option<(Mono, Mono)>,
+    /// The program is attached to the interface.
+    attached: bool,
+    /// Which receiver the operator asked for.
+    receive: Receive,
+    /// Since when the network can be seen again, while no answer has shown that its switches forward again too.
+    unproven: Option<Mono>,
     /// Slots behind the gateway whose miss counts only once the gateway has shown that it is there.
     doubtful: Vec<u32>,
     on_link: Vec<(Ipv4Addr, u8)>,
@@ -65,7 +75,7 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn new(attachment: Attachment) -> Self {
-        let Attachment { name, interface, gateway, on_link, transmitter, arp, receive: _ } = attachment;
+        let Attachment { name, interface, gateway, on_link, transmitter, arp, receive } = attachment;
         Network {
             name,
             interface,
@@ -80,6 +90,9 @@ impl Network {
             gateway_mac: None,
             gateway_seen: Mono::default(),
             gateway_gone: None,
+            attached: true,
+            receive,
+            unproven: None,
             doubtful: Vec::new(),
             on_link,
             resolved: Mono::default(),
@@ -98,6 +111,17 @@ impl Network {
     fn sees(&mut self, now: Mono) {
         self.blind = None;
         self.blind_to = now + GRACE;
+        self.unproven = Some(now);
+    }
+
+    /// An answer came in.
+    pub(super) fn proven(&mut self) {
+        self.unproven = None;
+    }
+
+    /// Whether the gateway's MAC is known.
+    pub(super) fn has_gateway(&self) -> bool {
+        self.gateway_mac.is_some()
     }
 
     /// Whether an address is reached without a gateway.
@@ -163,7 +187,7 @@ impl Engine {
                 warn!(target: "wire", network = %name, %interface, "the link is down: the verdicts of this network are unknown until it is back");
                 network.blind(Blind::LinkDown, now);
             }
-            (true, Some(Blind::LinkDown)) => {
+            (true, Some(Blind::LinkDown)) if network.attached => {
                 info!(target: "wire", network = %name, %interface, "the link is back");
                 network.sees(now);
             }
@@ -172,20 +196,36 @@ impl Engine {
         view.set_blind(network.blind);
     }
 
+    /// The program is not attached to the interface of a network any more.
+    pub(super) fn detached(&mut self, number: u16, error: &ReplyError, now: Mono) {
+        let (Some(network), Some(view)) = (self.networks.get_mut(usize::from(number)), self.view.networks.get(usize::from(number))) else {
+            return;
+        };
+        warn!(target: "reply", network = %network.name, interface = %network.interface.name, %error, "replies cannot be received: the verdicts of this network are unknown until the interface is made anew or the agent restarted");
+        network.attached = false;
+        network.blind(Blind::LinkDown, now);
+        view.set_blind(network.blind);
+    }
+
     /// The interface of a network was made anew.
     pub(super) fn reattach(&mut self, number: u16, attachment: Attachment, now: Mono) {
         let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
         self.program.detach(number);
-        let (name, interface) = (attachment.name.clone(), attachment.interface.clone());
+        let interface = attachment.interface.clone();
+        if let Err(error) = self.program.attach(number, &interface, network.receive) {
+            self.detached(number, &error, now);
+            return;
+        }
+        info!(target: "wire", network = %network.name, interface = %interface.name, index = interface.index, "attached to the new interface");
         network.transmitter = attachment.transmitter;
         network.arp = attachment.arp;
         network.interface = attachment.interface;
-        if let Err(error) = self.program.attach(number, &interface, attachment.receive) {
-            warn!(target: "reply", network = %name, interface = %interface.name, %error, "cannot attach to the new interface: the verdicts stay unknown");
-            network.blind(Blind::LinkDown, now);
-            return;
+        network.on_link = attachment.on_link;
+        network.attached = true;
+        if let Some(gateway) = attachment.gateway.filter(|gateway| network.gateway.is_none_or(|known| known == *gateway)) {
+            network.gateway = Some(gateway);
+            network.resolver.want(gateway, Asker::Gateway, now);
         }
-        info!(target: "wire", network = %name, interface = %interface.name, index = interface.index, "attached to the new interface");
         self.link(number, interface.running, now);
     }
 
@@ -206,39 +246,53 @@ impl Engine {
             if network.blind.is_some() {
                 continue;
             }
+            if network.unproven.is_some_and(|since| now.since(since) < GRACE_UNPROVEN) {
+                network.blind_to = now + GRACE;
+            }
             let mut found = Vec::new();
+            // Answers first: after a stall they may lie there already.
+            for _ in 0..ANSWERS {
+                let Ok(Some((address, mac))) = network.arp.answer() else { break };
+                if network.gateway == Some(address) && network.gateway_mac.is_none_or(|known| known == mac) {
+                    network.gateway_seen = now;
+                }
+                found.extend(network.resolver.answered(address, mac, now));
+            }
             let mut asks = Vec::new();
             found.extend(network.resolver.advance(now, &mut asks));
             for (address, mac) in asks {
                 // A question that could not be sent is asked again like one that was not answered.
                 let _ = network.arp.ask(address, mac);
             }
-            while let Ok(Some((address, mac))) = network.arp.answer() {
-                if network.gateway == Some(address) && network.gateway_mac.is_none_or(|known| known == mac) {
-                    network.gateway_seen = now;
-                }
-                found.extend(network.resolver.answered(address, mac, now));
-            }
             let doubtful = if network.gateway_seen == now { std::mem::take(&mut network.doubtful) } else { Vec::new() };
             self.view.networks[number].unresolved.store(network.resolver.open() as u64, std::sync::atomic::Ordering::Relaxed);
             for found in found {
                 self.found(number as u16, found, now);
             }
-            for slot in doubtful {
+            self.settle_doubtful(doubtful, now);
+        }
+    }
+
+    fn settle_doubtful(&mut self, slots: Vec<u32>, now: Mono) {
+        for slot in slots {
+            if let Some(cell) = self.cells.get_mut(slot as usize) {
+                cell.doubted = false;
                 self.settle(slot, now);
             }
         }
     }
 
-    /// Whether a miss behind the gateway must wait until the gateway has shown that it is there. If so it is asked at once.
-    pub(super) fn doubts(&mut self, number: u16, slot: u32, sent: Mono, now: Mono) -> bool {
-        let Some(network) = self.networks.get_mut(usize::from(number)) else { return false };
-        let (Some(gateway), Some(_)) = (network.gateway, network.gateway_mac) else { return false };
-        if network.gateway_seen > sent {
+    /// Whether a miss behind the gateway must wait until the gateway has shown that it is there, after the probe's
+    /// deadline. If so it is asked at once.
+    pub(super) fn doubts(&mut self, number: Option<u16>, slot: u32, deadline: Mono, now: Mono) -> bool {
+        let Some(network) = number.and_then(|number| self.networks.get_mut(usize::from(number))) else { return false };
+        if !network.has_gateway() || network.gateway_seen >= deadline {
             return false;
         }
-        network.resolver.check(gateway, now);
-        network.doubtful.push(slot);
+        network.resolver.check(now);
+        if !std::mem::replace(&mut self.cells[slot as usize].doubted, true) {
+            network.doubtful.push(slot);
+        }
         true
     }
 
@@ -280,9 +334,7 @@ impl Engine {
             }
         }
         let doubtful = std::mem::take(&mut network.doubtful);
-        for slot in doubtful {
-            self.settle(slot, now);
-        }
+        self.settle_doubtful(doubtful, now);
         for slot in 0..self.cells.len() as u32 {
             let cell = self.cells[slot as usize];
             if cell.live && cell.routed && self.classes.get(&cell.group).is_some_and(|class| class.network == Some(number)) {
@@ -311,8 +363,8 @@ impl Engine {
         }
     }
 
-    /// The address of a slot, from `TARGET`.
+    /// The address of a slot, from `TARGET`; also of one that was silenced.
     pub(super) fn address(&self, slot: u32) -> Option<IpAddr> {
-        self.arrays.target(slot).map(|target| unmapped(target.address))
+        self.arrays.address(slot).map(unmapped)
     }
 }

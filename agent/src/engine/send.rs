@@ -1,6 +1,7 @@
 //! Sending: what is due, under the cap, sorted by network into batches.
 
 use std::io;
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -11,23 +12,26 @@ use crate::schedule::LAG_MAX;
 use crate::unit::Blind;
 use crate::verdict::Outcome;
 
-/// Probes of one network that are sent together.
+/// A batch that takes longer than this was held up: it takes well under a millisecond.
+const SEND_STALL: Duration = Duration::from_millis(20);
+
+/// Probes of one network that are sent together. What does not leave stays for the next turn.
 #[derive(Default)]
 pub(super) struct Batch {
-    pub(super) slots: Vec<u32>,
-    pub(super) due: Vec<Mono>,
+    slots: Vec<u32>,
+    due: Vec<Mono>,
 }
 
 impl Batch {
-    fn clear(&mut self) {
-        self.slots.clear();
-        self.due.clear();
+    fn drop_first(&mut self, count: usize) {
+        self.slots.drain(..count);
+        self.due.drain(..count);
     }
 }
 
 impl Engine {
     pub(super) fn send(&mut self, now: Mono) {
-        let mut skipped = Vec::new();
+        let mut skipped = std::mem::take(&mut self.skipped);
         self.schedule.advance(now, |slot| skipped.push(slot));
         let allowance = self.throttle.allowance(now);
         let mut taken = 0;
@@ -37,11 +41,12 @@ impl Engine {
         }
         self.throttle.spend(taken);
         for number in 0..self.networks.len() {
-            self.flush(number, now);
+            self.flush(number, now, &mut skipped);
         }
-        for slot in skipped {
+        for slot in skipped.drain(..) {
             self.skip(slot, Blind::Overload, now);
         }
+        self.skipped = skipped;
     }
 
     /// Puts a slot into the batch of its network, if it can be probed now at all.
@@ -49,18 +54,24 @@ impl Engine {
         let Some(cell) = self.cells.get(slot as usize).filter(|cell| cell.live) else { return false };
         let Some(class) = self.classes.get(&cell.group) else { return false };
         let Some(network) = class.network.and_then(|number| self.networks.get_mut(usize::from(number))) else { return false };
-        if network.blind.is_some() || cell.judgement.blind().is_some_and(|blind| blind != Blind::Overload && blind != Blind::SendError) {
+        // Only what makes probing impossible: any other blindness ends with the next probe that says something.
+        let nowhere = matches!(cell.judgement.blind(), Some(Blind::NoMac | Blind::NoNetwork | Blind::Unsupported));
+        if network.blind.is_some() || nowhere || (cell.routed && !network.has_gateway()) {
             return false;
         }
         let Some(traces) = self.arrays.traces(slot) else { return false };
         let newest = traces.newest();
         let open = newest.wrapping_sub(cell.judged);
-        if self.schedule.is_confirming(slot) && open >= u16::from(cell.judgement.open(class.thresholds)) {
-            // Enough is under way to settle it.
-            return false;
+        let elapsed = |sequence| traces.elapsed(sequence, now.nanos()).map(Duration::from_nanos);
+        if self.schedule.is_confirming(slot) {
+            // Enough is under way to settle it, or the last one left just now and a second would say nothing more.
+            let enough = open >= u16::from(cell.judgement.open(class.thresholds));
+            if enough || elapsed(newest).is_some_and(|elapsed| elapsed < class.timing.confirm_interval / 2) {
+                return false;
+            }
         }
         // Only two send times are remembered: a third probe must not overwrite one that can still be answered.
-        if open >= 2 && traces.elapsed(newest.wrapping_sub(1), now.nanos()).is_some_and(|ns| ns <= clock::nanos(class.timing.timeout)) {
+        if open >= 2 && elapsed(newest.wrapping_sub(1)).is_some_and(|elapsed| elapsed <= class.timing.timeout) {
             return false;
         }
         network.batch.slots.push(slot);
@@ -68,31 +79,35 @@ impl Engine {
         true
     }
 
-    fn flush(&mut self, number: usize, now: Mono) {
+    fn flush(&mut self, number: usize, now: Mono, skipped: &mut Vec<u32>) {
         let Some(network) = self.networks.get_mut(number) else { return };
         let mut batch = std::mem::take(&mut network.batch);
-        if batch.slots.is_empty() {
-            network.batch = batch;
-            return;
-        }
-        let departure = network.transmitter.transmit(&self.arrays, &batch.slots, self.id, &clock::now);
-        for (slot, due) in batch.slots[..departure.sent].iter().zip(&batch.due) {
-            let _ = self.late.record(now.since(*due).as_nanos() as u64);
-            let cell = &self.cells[*slot as usize];
-            if let Some(class) = self.classes.get(&cell.group) {
-                class.series.sent.add(1);
+        let outdated = batch.due.iter().take_while(|due| now.since(**due) > LAG_MAX).count();
+        skipped.extend(&batch.slots[..outdated]);
+        batch.drop_first(outdated);
+        if !batch.slots.is_empty() {
+            let before = clock::now();
+            let departure = network.transmitter.transmit(&self.arrays, &batch.slots, self.id, &clock::now);
+            let after = clock::now();
+            if after.since(before) > SEND_STALL {
+                // Stopped between noting a send time and sending: what was under way then says nothing.
+                self.stalled = Some((before, after));
+            }
+            for (slot, due) in batch.slots[..departure.sent].iter().zip(&batch.due) {
+                let _ = self.late.record(now.since(*due).as_nanos() as u64);
+                if let Some(class) = self.classes.get(&self.cells[*slot as usize].group) {
+                    class.series.sent.add(1);
+                }
                 // The dial judges on its own what left in its turn; re-probes and late ones are asked for here.
                 if self.schedule.is_confirming(*slot) || now.since(*due) > super::TICK {
-                    self.schedule.deadline(*slot, now + class.timing.timeout + super::MARGIN);
+                    self.arm(*slot, after);
                 }
             }
+            batch.drop_first(departure.sent);
+            if let Some(error) = departure.error {
+                self.send_failed(number, &error, now);
+            }
         }
-        if let Some(error) = departure.error {
-            let rest = batch.slots[departure.sent..].iter().copied().zip(batch.due[departure.sent..].iter().copied());
-            self.schedule.put_back(rest);
-            self.send_failed(number, &error, now);
-        }
-        batch.clear();
         if let Some(network) = self.networks.get_mut(number) {
             network.batch = batch;
         }

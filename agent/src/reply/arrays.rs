@@ -6,6 +6,7 @@ use rollcall_agent_ebpf::target::{self, Target};
 use rollcall_agent_ebpf::{board, config, index};
 
 use super::region::Region;
+use crate::unit::Mac;
 
 /// `TARGET`, `SENT`, `BOARD`, `INDEX`, `CONFIG` and `NETWORKS` of one loaded program.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub struct Arrays {
     pub(super) board: Region<{ board::BOARD_WORDS }>,
     pub(super) index: Region<{ index::BUCKET_WORDS }>,
     pub(super) config: Region<{ config::WORDS }>,
-    pub(super) networks: Region<1>,
+    pub(super) networks: Region<{ config::NETWORK_WORDS }>,
 }
 
 /// `INDEX` has no room within reach for one more address.
@@ -46,6 +47,11 @@ impl Traces {
     /// Whether that probe was answered in time.
     pub fn answered(&self, sequence: u16) -> bool {
         board::answered(self.word, sequence)
+    }
+
+    /// Whether a reply in the window of that probe was credited to a later one.
+    pub fn excused(&self, sequence: u16) -> bool {
+        board::excused(self.word, sequence)
     }
 
     /// RTT in nanoseconds, if that probe is the newest answered one.
@@ -96,11 +102,34 @@ impl Arrays {
         }
     }
 
-    /// Frees a slot: from now on no reply fits it.
+    /// Takes a slot out of use: from now on nothing is sent to it and no reply fits it. [`Arrays::vacate`] follows.
+    pub fn silence(&self, slot: u32) {
+        if let Some(words) = self.target.words(slot) {
+            words[3].store(0, Ordering::Release);
+        }
+    }
+
+    /// Frees a slot.
     pub fn vacate(&self, slot: u32) {
-        let (Some(target), Some(words)) = (self.target(slot), self.target.words(slot)) else { return };
-        words[3].store(0, Ordering::Release);
-        self.index_remove(slot, &target);
+        self.silence(slot);
+        if let Some(words) = self.target.words(slot) {
+            self.index_remove(slot, &Target::from_words(load(words)));
+        }
+    }
+
+    /// The address that a slot has, or had before it was silenced.
+    pub fn address(&self, slot: u32) -> Option<[u8; 16]> {
+        self.target.words(slot).map(|words| Target::from_words(load(words)).address)
+    }
+
+    /// Notes that the probes up to `sequence` are judged, where the last answer lies so far back that its sequence will
+    /// come round again. If a reply comes in at this very moment, its word is right as it is.
+    pub fn age(&self, slot: u32, sequence: u16) {
+        let Some(words) = self.board.words(slot) else { return };
+        let word = words[0].load(Ordering::Acquire);
+        if sequence.wrapping_sub(board::newest(word)) >= 0x4000 {
+            let _ = words[0].compare_exchange(word, board::aged(word, sequence), Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 
     fn store_target(&self, slot: u32, target: &Target) {
@@ -154,12 +183,13 @@ impl Arrays {
         }
     }
 
-    /// Says which network an interface belongs to. False: no room near its place.
-    pub fn set_network(&self, interface: u32, network: u16) -> bool {
+    /// Says which network an interface belongs to, and its MAC. False: no room near its place.
+    pub fn set_network(&self, interface: u32, network: u16, mac: Mac) -> bool {
         let places = || (0..config::NETWORK_PROBES).filter_map(|step| self.networks.words(config::network_place(interface, step)));
         let same = places().find(|words| config::network(words[0].load(Ordering::Relaxed), interface).is_some());
         match same.or_else(|| places().find(|words| words[0].load(Ordering::Relaxed) == 0)) {
             Some(words) => {
+                words[1].store(config::mac_word(mac.0), Ordering::Release);
                 words[0].store(config::network_entry(interface, network), Ordering::Release);
                 true
             }
@@ -208,19 +238,21 @@ impl Arrays {
         }
     }
 
-    /// Copies targets, index and configuration of a smaller set: all that only userspace writes.
-    pub(super) fn adopt(&self, old: &Arrays) {
+    /// Copies targets and configuration of a smaller set and builds the index: all that only userspace writes.
+    pub(super) fn adopt(&self, old: &Arrays) -> Result<(), IndexFull> {
+        self.adopt_targets(old);
+        (0..old.capacity())
+            .filter_map(|slot| Some((slot, old.target(slot)?)))
+            .try_for_each(|(slot, target)| self.index_insert(slot, &target))
+    }
+
+    /// Copies targets and configuration again, as they are now: MACs may have been learned since [`Arrays::adopt`], the
+    /// identifier changed, an interface made anew. Who is in the index has not changed: only plans do that.
+    pub(super) fn adopt_targets(&self, old: &Arrays) {
         copy(&old.config, &self.config);
         copy(&old.networks, &self.networks);
         self.set_buckets();
         copy(&old.target, &self.target);
-        for slot in 0..old.capacity() {
-            if let Some(target) = old.target(slot) {
-                // A larger index that is at most half full takes what the smaller one took; if chance forbids it, the slot is
-                // unreachable for ARP and its probes are void, see `Engine`.
-                let _ = self.index_insert(slot, &target);
-            }
-        }
     }
 
     /// Copies `SENT` and `BOARD` of a smaller set, just before the programs are swapped.
@@ -229,15 +261,21 @@ impl Arrays {
         copy(&old.board, &self.board);
     }
 
-    /// Takes over replies that reached the old set between [`Arrays::adopt_traces`] and the swap of the programs. `before`
-    /// is not needed: an answered bit is never taken back, so the newer word holds all that the older one does.
+    /// Takes over replies that reached the old set between [`Arrays::adopt_traces`] and the swap of the programs.
     pub(super) fn adopt_stragglers(&self, old: &Arrays) {
         for slot in 0..old.capacity() {
             let (Some(from), Some(to)) = (old.board.words(slot), self.board.words(slot)) else { continue };
             let (old_word, new_word) = (from[0].load(Ordering::Acquire), to[0].load(Ordering::Acquire));
-            if old_word != new_word && board::newest(old_word).wrapping_sub(board::newest(new_word)) < 0x8000 {
-                to[0].store(old_word, Ordering::Release);
+            if old_word == new_word {
+                continue;
             }
+            let word = match board::newest(old_word).wrapping_sub(board::newest(new_word)) {
+                0 => board::merged(new_word, old_word),
+                1..0x8000 => old_word,
+                _ => continue,
+            };
+            // Lost only to a reply that came in just now, which is newer.
+            let _ = to[0].compare_exchange(new_word, word, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 }

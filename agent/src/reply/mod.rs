@@ -142,7 +142,7 @@ impl Program {
     /// Attaches to the interface of a network, in the calling thread's network namespace.
     pub fn attach(&mut self, network: u16, interface: &Interface, wish: Receive) -> Result<Receiver, ReplyError> {
         let name = &interface.name;
-        if !self.arrays.set_network(interface.index, network) {
+        if !self.arrays.set_network(interface.index, network, interface.mac) {
             return Err(ReplyError::Attach { interface: name.into(), detail: "too many interfaces".into() });
         }
         let modes: &[_] = match wish {
@@ -185,25 +185,34 @@ impl Program {
             .map_err(|error: ProgramError| ReplyError::Load(chain(&error)))
     }
 
-    /// Takes the place of a smaller program that is attached and running: copies what the kernel wrote, swaps the
-    /// attached programs in place, then fetches what came in meanwhile. `self` was prepared with [`Program::prepare`].
-    /// On an error the old program is what runs, wherever the swap had not come yet; it is returned with the error.
-    pub fn take_over(&mut self, old: &mut Program) -> Result<(), ReplyError> {
+    /// Takes the place of a smaller program that is attached and running: copies what changed since `self` was prepared
+    /// ([`Program::prepare`]) and what the kernel wrote, swaps the attached programs in place, then fetches what came in
+    /// meanwhile. Returns the networks whose attachment could not be moved, because the interface is gone: they are
+    /// attached no more.
+    pub fn take_over(&mut self, old: &mut Program) -> Vec<(u16, ReplyError)> {
+        self.arrays.adopt_targets(&old.arrays);
         self.arrays.adopt_traces(&old.arrays);
+        let mut lost = Vec::new();
         for (network, link) in std::mem::take(&mut old.links) {
-            let link: XdpLink = old.xdp()?.take_link(link).map_err(|error| ReplyError::Load(chain(&error)))?;
-            let id = self.xdp()?.attach_to_link(link).map_err(|error| ReplyError::Load(chain(&error)))?;
-            self.links.insert(network, id);
+            match self.move_link(old, link) {
+                Ok(link) => drop(self.links.insert(network, link)),
+                Err(error) => lost.push((network, error)),
+            }
         }
         self.arrays.adopt_stragglers(&old.arrays);
         self.counted = old.counters();
-        Ok(())
+        lost
+    }
+
+    fn move_link(&mut self, old: &mut Program, link: XdpLinkId) -> Result<XdpLinkId, ReplyError> {
+        let link: XdpLink = old.xdp()?.take_link(link).map_err(|error| ReplyError::Load(chain(&error)))?;
+        self.xdp()?.attach_to_link(link).map_err(|error| ReplyError::Load(chain(&error)))
     }
 
     /// Loads a program for `slots` and copies all that only userspace writes. Nothing is swapped yet.
     pub fn prepare(slots: u32, old: &Arrays) -> Result<Program, ReplyError> {
         let program = Program::load(slots)?;
-        program.arrays.adopt(old);
+        program.arrays.adopt(old).map_err(|error| ReplyError::Load(error.to_string()))?;
         Ok(program)
     }
 

@@ -35,8 +35,6 @@ pub(super) struct Dial {
     filling: Filling,
     /// Re-probes of addresses that are being confirmed: all wait the same time, so the queue is in order of time.
     pub(super) confirm: VecDeque<(Mono, u32, u8)>,
-    /// Deadlines of those re-probes and of probes that left late; in order of time for the same reason.
-    pub(super) deadlines: VecDeque<(Mono, u32)>,
 }
 
 /// Finds the emptiest bucket in O(1): passes go round the circle with a stride that scatters them, each raising every
@@ -68,7 +66,6 @@ impl Dial {
             count: 0,
             filling: Filling { level: 1, cursor: 0, stride: stride(circle), visited: 0, holes: Vec::new() },
             confirm: VecDeque::new(),
-            deadlines: VecDeque::new(),
         }
     }
 

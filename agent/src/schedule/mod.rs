@@ -6,7 +6,8 @@
 mod dial;
 mod throttle;
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct Schedule {
     /// Lowest bit: being confirmed; the others count its confirmations, so that an old entry of the queue is known.
     confirmations: Vec<u8>,
     backlog: VecDeque<(Mono, u32)>,
+    /// Deadlines beside the turns on the dials, the earliest first.
+    deadlines: BinaryHeap<Reverse<(Mono, u32)>>,
 }
 
 impl Schedule {
@@ -123,7 +126,8 @@ impl Schedule {
                 if marks[slot as usize] == mark {
                     backlog.push_back((at, slot));
                     // From when it was due, not from now: turns that come a little late must not add up.
-                    dial.confirm.push_back(((at + dial.timing.confirm_interval).max(now), slot, mark));
+                    let next = at + dial.timing.confirm_interval;
+                    dial.confirm.push_back((if next > now { next } else { now + dial.timing.confirm_interval }, slot, mark));
                 }
             }
             dial.send(
@@ -154,23 +158,25 @@ impl Schedule {
         None
     }
 
-    /// Puts slots that did not leave back in front, in their order, with the moment they were due.
-    pub fn put_back(&mut self, slots: impl DoubleEndedIterator<Item = (u32, Mono)>) {
-        for (slot, at) in slots.rev() {
-            self.backlog.push_front((at, slot));
-        }
-    }
-
     /// Probes that are due and wait for their turn.
     pub fn waiting(&self) -> usize {
         self.backlog.len()
     }
 
-    /// Asks for a judgement of the slot at that moment, beside its turn on the dial. Re-probes need it, and probes that left late.
+    /// Asks for a judgement of the slot at that moment, beside its turn on the dial. Re-probes need it, and probes that
+    /// left late. The caller sees to it that a slot has one such deadline at a time.
     pub fn deadline(&mut self, slot: u32, at: Mono) {
-        if let Some(dial) = self.dial_of(slot) {
-            self.dials[dial].deadlines.push_back((at, slot));
+        self.deadlines.push(Reverse((at, slot)));
+    }
+
+    /// The next slot whose deadline has come.
+    pub fn next_deadline(&mut self, now: Mono) -> Option<u32> {
+        let Reverse((at, slot)) = *self.deadlines.peek()?;
+        if at > now {
+            return None;
         }
+        self.deadlines.pop();
+        Some(slot)
     }
 
     /// Whether the slot is being confirmed.
@@ -182,12 +188,6 @@ impl Schedule {
     /// nothing under way.
     pub fn judge(&mut self, now: Mono, mut due: impl FnMut(u32)) {
         for dial in &mut self.dials {
-            while let Some(&(at, slot)) = dial.deadlines.front()
-                && at <= now
-            {
-                dial.deadlines.pop_front();
-                due(slot);
-            }
             if !dial.is_empty() {
                 dial.judge(now, &mut due);
             }
@@ -216,7 +216,7 @@ impl Schedule {
         if let Some(&number) = self.by_timing.get(&timing) {
             return number;
         }
-        let free = self.dials.iter().position(|dial| dial.is_empty() && dial.confirm.is_empty() && dial.deadlines.is_empty());
+        let free = self.dials.iter().position(|dial| dial.is_empty() && dial.confirm.is_empty());
         let number = match free {
             Some(number) => {
                 self.by_timing.remove(&self.dials[number].timing);

@@ -7,9 +7,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, JsonRejection};
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{self, KeepAlive, Sse};
@@ -29,6 +28,8 @@ use crate::view::View;
 
 /// Largest table that is taken: 16 million addresses with long names fit.
 const BODY_MAX: usize = 4 << 30;
+/// How long a table may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(120);
 
 /// All that the calls need.
 pub struct Agent {
@@ -46,6 +47,8 @@ pub struct Agent {
     pub abnormal_max: usize,
     /// When the agent started.
     pub started: SystemTime,
+    /// Held by the push that is under way.
+    pub pushes: tokio::sync::Mutex<()>,
     /// True once the agent stops: streams end then.
     pub stopping: watch::Receiver<bool>,
 }
@@ -68,7 +71,7 @@ impl IntoResponse for Refusal {
 impl From<RegisterError> for Refusal {
     fn from(error: RegisterError) -> Self {
         let status = match &error {
-            RegisterError::Table(_) => StatusCode::BAD_REQUEST,
+            RegisterError::Table(_) | RegisterError::High(_) => StatusCode::BAD_REQUEST,
             RegisterError::Base { .. } | RegisterError::Old { .. } => StatusCode::CONFLICT,
             RegisterError::Plan(_) => StatusCode::UNPROCESSABLE_ENTITY,
             RegisterError::Reply(_) | RegisterError::State(_) => StatusCode::INSUFFICIENT_STORAGE,
@@ -83,7 +86,6 @@ pub fn router(agent: Arc<Agent>) -> Router {
     let changing = Router::new()
         .route("/v1/table", put(put_table))
         .route("/v1/stop", post(stop))
-        .layer(DefaultBodyLimit::max(BODY_MAX))
         .route_layer(middleware::from_fn_with_state(agent.clone(), authorize));
     Router::new()
         .route("/-/healthy", get(|| async { "ok\n" }))
@@ -140,8 +142,13 @@ async fn ready(State(agent): State<Arc<Agent>>) -> Response {
     }
 }
 
-async fn put_table(State(agent): State<Arc<Agent>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Refusal> {
-    let body = body.map_err(|rejection| Refusal::new(rejection.status(), format!("the table did not arrive whole: {rejection}")))?;
+async fn put_table(State(agent): State<Arc<Agent>>, request: Request) -> Result<Response, Refusal> {
+    // One table at a time stands in memory; a second push waits at its first byte.
+    let _turn = agent.pushes.lock().await;
+    let arrives = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(request.into_body(), BODY_MAX)).await;
+    let broken = |why: String| Refusal::new(StatusCode::BAD_REQUEST, format!("the table did not arrive whole: {why}"));
+    let body = arrives.map_err(|_| broken(format!("it took more than {BODY_TIME:?}")))?.map_err(|error| broken(error.to_string()))?;
+    let agent = agent.clone();
     let outcome = blocking(move || agent.register.put(&body)).await?;
     Ok(Json(outcome?).into_response())
 }
