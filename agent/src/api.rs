@@ -146,8 +146,12 @@ pub struct Status {
     pub policies: Vec<Policy>,
     /// Probes sent since the start.
     pub probes_sent: u64,
-    /// Replies in time since the start.
+    /// Of these, answered in time.
     pub replies: u64,
+    /// Of these, not answered in time.
+    pub misses: u64,
+    /// Of these, evidence of nothing, for a reason on the agent's side. The rest is under way.
+    pub voids: u64,
 }
 
 /// What a push changed.
@@ -167,6 +171,9 @@ pub struct PushOutcome {
     pub changed: u64,
     /// Addresses that kept everything.
     pub unchanged: u64,
+    /// What the table asks for that this agent cannot give, one sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Hosts to stop: probing ends with the next tick, all that was held of them is forgotten.

@@ -32,6 +32,8 @@ pub mod schedule;
 #[cfg(feature = "dataplane")]
 pub mod server;
 #[cfg(feature = "dataplane")]
+pub mod site;
+#[cfg(feature = "dataplane")]
 pub mod state;
 pub mod table;
 #[cfg(feature = "dataplane")]

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use rollcall_agent::config::{Config, NetworkConfig, TEMPLATE};
 use rollcall_agent::reply::Receive;
 use rollcall_agent::schedule::Pps;
+use rollcall_agent::site::Site;
 use rollcall_agent::table::Table;
 use tracing_subscriber::EnvFilter;
 
@@ -111,7 +112,15 @@ fn check(settings: Settings) -> Result<()> {
     if let Some(path) = &config.table {
         let table = Table::open(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
         println!("{}: {} addresses of {} hosts, digest {}", path.display(), table.len(), table.hosts(), table.digest());
+        for misfit in Site::from(&config).misfits(&table) {
+            println!("warning: {misfit}");
+        }
     }
-    println!("the configuration is good: {} networks, {} alarm routes", config.networks.len(), config.routes.len());
+    for network in &config.networks {
+        if nix::net::if_::if_nametoindex(network.interface.as_str()).is_err() {
+            println!("warning: network {:?}: there is no interface {} here now", network.name, network.interface);
+        }
+    }
+    println!("the configuration is good; networks: {}, alarm routes: {}", config.networks.len(), config.routes.len());
     Ok(())
 }

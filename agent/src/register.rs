@@ -1,18 +1,18 @@
 //! Register: which table is in force. Takes pushes and stops, one after the other, keeps the table on disk, and has
 //! the engine follow it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::api::{PushOutcome, StopOutcome};
 use crate::clock;
 use crate::engine::Command;
 use crate::reply::{Program, ReplyError};
 use crate::roster::{Keeper, PlanError, Roster};
+use crate::site::Site;
 use crate::state::{Restored, State, StateError};
 use crate::table::{Delta, Digest, Table, TableError, is_delta};
 use crate::view::View;
@@ -67,6 +67,7 @@ pub struct Register {
     commands: Sender<Command>,
     view: Arc<View>,
     state: State,
+    site: Site,
 }
 
 struct Inner {
@@ -82,8 +83,8 @@ pub fn slots_for(addresses: usize) -> u32 {
 
 impl Register {
     /// A register with no table in force.
-    pub fn new(keeper: Keeper, commands: Sender<Command>, view: Arc<View>, state: State) -> Self {
-        Register { inner: Mutex::new(Inner { keeper, roster: Arc::default() }), commands, view, state }
+    pub fn new(keeper: Keeper, commands: Sender<Command>, view: Arc<View>, state: State, site: Site) -> Self {
+        Register { inner: Mutex::new(Inner { keeper, roster: Arc::default() }), commands, view, state, site }
     }
 
     /// Takes a table or a delta. Blocks until the engine follows it.
@@ -155,6 +156,7 @@ impl Register {
             removed: plan.removed.len() as u64,
             changed: plan.changed.len() as u64,
             unchanged: plan.unchanged,
+            warnings: self.site.misfits(&table),
         };
         self.state.keep_table(&table)?;
         let roster = plan.roster.clone();
@@ -171,6 +173,9 @@ impl Register {
             return Err(error);
         }
         (inner.keeper, inner.roster) = (keeper, roster);
+        for misfit in &outcome.warnings {
+            warn!(target: "table", "{misfit}");
+        }
         Ok(outcome)
     }
 
@@ -178,17 +183,4 @@ impl Register {
         // The state is replaced only after all that can fail, so a panic in between left it whole.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Names of the networks of the table in force that this agent is not attached to.
-pub fn unattached(roster: &Roster) -> Vec<(String, usize)> {
-    let mut counts: HashMap<u16, usize> = HashMap::new();
-    for record in roster.table.records() {
-        if roster.network(record).is_none() {
-            *counts.entry(record.network()).or_default() += 1;
-        }
-    }
-    let mut names: Vec<_> = counts.into_iter().map(|(network, count)| (roster.table.network(network).to_owned(), count)).collect();
-    names.sort_unstable();
-    names
 }

@@ -25,6 +25,7 @@ use crate::reply::{Program, Receive};
 use crate::roster::Keeper;
 use crate::schedule::Pps;
 use crate::server::{self, Agent};
+use crate::site::Site;
 use crate::state::{Restored, State};
 use crate::table::{Digest, Table};
 use crate::tell::{Events, FLUSH, Teller};
@@ -77,7 +78,7 @@ pub async fn run(config: Config) -> Result<()> {
     let engine = start_engine(program, attachments, config.pps, view.clone(), notes, received, stop.clone())?;
 
     let keeper = Keeper::new(config.networks.iter().map(|network| network.name.as_str()));
-    let register = Arc::new(Register::new(keeper, commands.clone(), view.clone(), state.clone()));
+    let register = Arc::new(Register::new(keeper, commands.clone(), view.clone(), state.clone(), Site::from(&config)));
     if let Some(table) = table {
         let register = register.clone();
         let outcome = tokio::task::spawn_blocking(move || register.start(table, &restored)).await??;
@@ -86,7 +87,6 @@ pub async fn run(config: Config) -> Result<()> {
             state.keep_source(source)?;
         }
         info!(target: "table", generation = outcome.generation, addresses = outcome.addresses, digest = %outcome.digest, "table in force");
-        say_what_does_not_fit(&view, &config);
     } else {
         info!(target: "table", "no table yet: push one (rollcall push)");
     }
@@ -233,24 +233,6 @@ async fn attach_sockets(links: &Links, network: &NetworkConfig, receive: Receive
     };
     let gateway = network.gateway.or(interface.gateway);
     Ok(Attachment { name: name.clone(), interface, gateway, on_link, transmitter, arp, receive })
-}
-
-/// Says what of the table cannot be watched as it wishes.
-fn say_what_does_not_fit(view: &View, config: &Config) {
-    let roster = view.roster.load();
-    for (network, addresses) in register::unattached(&roster) {
-        warn!(target: "table", %network, addresses, "the table has addresses of a network that this agent is not attached to: they stay unknown");
-    }
-    let records = roster.table.records().iter();
-    let wanted: f64 = records.map(|record| 1.0 / roster.table.policies()[usize::from(record.policy())].interval.as_secs_f64()).sum();
-    if wanted > f64::from(config.pps.number()) {
-        warn!(target: "schedule", wanted = wanted as u64, pps = config.pps.number(), "the policies ask for more probes a second than the cap allows: some will be skipped; raise `pps` or lengthen intervals");
-    }
-    let routes: HashSet<&str> = config.routes.iter().map(|route| route.name()).collect();
-    let named: HashSet<&str> = roster.table.policies().iter().flat_map(|policy| policy.alarm.iter().map(String::as_str)).collect();
-    for route in named.difference(&routes) {
-        warn!(target: "alarm", %route, "policies name an alarm route that this agent does not have: those alarms reach nobody; add a [[route]]");
-    }
 }
 
 /// Tells the engine of carriers that come and go, and attaches again to an interface that was made anew. The kernel's

@@ -32,18 +32,18 @@ pub struct State {
 
 /// The state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {action}: {source}: the agent needs a state directory that it can write (state_directory)", path = path.display())]
+#[error("{path}: {action}: {error}: the agent needs a state directory that it can write (state_directory)", path = path.display())]
 pub struct StateError {
     path: PathBuf,
     action: &'static str,
-    source: io::Error,
+    error: io::Error,
 }
 
 impl State {
     /// Makes the directory where it is missing.
     pub fn open(directory: &Path) -> Result<State, StateError> {
         let state = State { directory: directory.into() };
-        fs::create_dir_all(directory).map_err(|source| StateError { path: directory.into(), action: "cannot make it", source })?;
+        fs::create_dir_all(directory).map_err(|error| StateError { path: directory.into(), action: "cannot make it", error })?;
         state.write("probe", b"").map(|()| drop(fs::remove_file(directory.join("probe"))))?;
         Ok(state)
     }
@@ -117,7 +117,7 @@ impl State {
             fs::rename(&temporary, &path)?;
             File::open(&self.directory)?.sync_all()
         };
-        write().map_err(|source| StateError { path, action: "cannot write it", source })
+        write().map_err(|error| StateError { path, action: "cannot write it", error })
     }
 }
 

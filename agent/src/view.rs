@@ -106,6 +106,19 @@ pub struct Series {
     pub rtt: Mutex<Histogram<u64>>,
 }
 
+/// The same counts over all series, also over those that a change of policy ended.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Probes that left.
+    pub sent: Count,
+    /// Probes answered in time.
+    pub replies: Count,
+    /// Probes not answered in time.
+    pub misses: Count,
+    /// Probes that say nothing.
+    pub voids: Count,
+}
+
 impl Series {
     /// A series with nothing counted.
     pub fn new(group: Arc<Group>) -> Self {
@@ -178,6 +191,8 @@ pub struct View {
     pub networks: Vec<NetworkView>,
     /// Series, by the number of their group.
     pub series: RwLock<BTreeMap<u16, Arc<Series>>>,
+    /// Counts over all series since the start.
+    pub totals: Totals,
     /// Frames by reason, from the XDP program; refreshed every second.
     pub frames: [AtomicU64; reason::COUNT as usize],
     /// Turns that were skipped because the hands stood still or the cap held.
@@ -203,6 +218,7 @@ impl View {
             probed: Slots::default(),
             networks,
             series: RwLock::default(),
+            totals: Totals::default(),
             frames: Default::default(),
             skipped: Count::default(),
             stalls: Count::default(),

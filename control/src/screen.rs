@@ -91,7 +91,7 @@ impl Sheet {
 
     fn framed(&self, colour: bool) -> Frame {
         let mut frame = Frame::new();
-        frame.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        frame.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
         frame.set_header(self.headings.clone());
         for row in &self.rows {
             frame.add_row(row.iter().map(|cell| match (colour, cell.parse::<Verdict>()) {

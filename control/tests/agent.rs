@@ -41,6 +41,8 @@ async fn status(State(desk): State<Shared>) -> Json<Status> {
         policies: desk.table.policies().to_vec(),
         probes_sent: 0,
         replies: 0,
+        misses: 0,
+        voids: 0,
     })
 }
 
@@ -62,7 +64,7 @@ async fn table(State(desk): State<Shared>, headers: HeaderMap, bytes: Bytes) -> 
     let generation = desk.table.generation() + 1;
     desk.table = new.with_generation(generation);
     let (digest, addresses) = (desk.table.digest().to_string(), desk.table.len() as u64);
-    Json(PushOutcome { generation, digest, addresses, added: 0, removed: 0, changed: 0, unchanged: 0 }).into_response()
+    Json(PushOutcome { generation, digest, addresses, added: 0, removed: 0, changed: 0, unchanged: 0, warnings: vec![] }).into_response()
 }
 
 async fn stop(State(desk): State<Shared>, Json(request): Json<StopRequest>) -> Json<StopOutcome> {

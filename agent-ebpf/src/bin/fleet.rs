@@ -131,6 +131,10 @@ fn answer_echo(ctx: &XdpContext) -> Result<Outcome, Outcome> {
     if !sums_up(ctx, IP, header)? || !sums_up(ctx, icmp_start, total - header)? {
         return Err(Outcome::BadChecksum);
     }
+    if station.routed {
+        // A gateway that is dead forwards nothing.
+        behaviour(Station { number: 0, routed: false })?;
+    }
     let behaviour = behaviour(station)?;
     if behaviour.has(Behaviour::ICMP_FILTERED) {
         return Err(Outcome::Filtered);

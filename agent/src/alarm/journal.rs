@@ -37,7 +37,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Another agent uses the directory.
-    #[error("{} is locked: another rollcall-agent runs with this state directory; stop it, or give this one its own state_dir", path.display())]
+    #[error("{} is locked: another rollcall-agent runs with this state directory; stop it, or give this one its own state_directory", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,

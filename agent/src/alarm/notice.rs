@@ -197,7 +197,7 @@ impl Notice {
     pub fn silence(&self) -> String {
         let Alarm { misses, interval, timeout, since, last_reply, .. } = &*self.alarm;
         let probes = if *misses == 1 { "probe" } else { "probes in a row" };
-        let last = last_reply.map_or_else(|| "never answered before".into(), |at| format!("last reply {}", stamp(at)));
+        let last = last_reply.map_or_else(|| "no reply since the agent started".into(), |at| format!("last reply {}", stamp(at)));
         format!(
             "missed {misses} {probes} (interval {}, timeout {}), silent since {}, {last}",
             humantime::format_duration(*interval),

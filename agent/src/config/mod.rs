@@ -111,8 +111,8 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: cannot read it: {source}", path = path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: cannot read it: {error}", path = path.display())]
+    Read { path: PathBuf, error: std::io::Error },
     /// Not TOML, or not our fields.
     #[error("{path}: {error}\n(`rollcall-agent config` prints a template with every setting)", path = path.display())]
     Syntax { path: PathBuf, error: String },
@@ -124,7 +124,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads a file. Rules between settings are checked by [`Config::check`], after flags were applied.
     pub fn read(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.into(), error })?;
         toml::from_str(&text).map_err(|error| ConfigError::Syntax { path: path.into(), error: error.to_string().trim_end().into() })
     }
 

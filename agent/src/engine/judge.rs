@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Engine, MARGIN, Note, Turned};
 use crate::clock::Mono;
-use crate::unit::Verdict;
+use crate::unit::{Blind, Verdict};
 use crate::verdict::{Outcome, Turn};
 use crate::view::Shown;
 
@@ -87,6 +87,7 @@ impl Engine {
         match outcome {
             Outcome::Reply => {
                 class.series.replies.add(1);
+                self.view.totals.replies.add(1);
                 if let Some(network) = class.network.and_then(|number| self.networks.get_mut(usize::from(number))) {
                     network.proven();
                 }
@@ -95,14 +96,23 @@ impl Engine {
             }
             Outcome::Miss => {
                 class.series.misses.add(1);
+                self.view.totals.misses.add(1);
                 // A down address that answered once and then not is down since its first silence.
                 if cell.judgement.misses() == 0 && cell.judgement.frozen() != Verdict::Down {
                     cell.first_miss = stamp;
                 }
                 self.view.note(slot, false);
             }
-            Outcome::Void(_) => class.series.voids.add(1),
+            Outcome::Void(_) => {
+                class.series.voids.add(1);
+                self.view.totals.voids.add(1);
+            }
         }
+        // With its gateway gone the verdict is frozen: what was under way changes nothing any more.
+        if cell.judgement.blind() == Some(Blind::NoGateway) && !self.has_gateway(slot) {
+            return;
+        }
+        let cell = &mut self.cells[slot as usize];
         let misses = cell.judgement.misses();
         let turn = cell.judgement.judge(outcome, class.thresholds);
         let judgement = cell.judgement;

@@ -21,6 +21,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const GRACE_UNPROVEN: Duration = Duration::from_secs(45);
 /// ARP frames that one turn looks at: a storm must not hold up the hands.
 const ANSWERS: usize = 256;
+/// How long a driver may take no frame at all.
+const REFUSED: Duration = Duration::from_millis(50);
 /// Between two tries to send into a network that refused.
 const RETRY: Duration = Duration::from_secs(1);
 /// Between two looks at the resolver's socket.
@@ -65,6 +67,10 @@ pub(super) struct Network {
     attached: bool,
     /// Which receiver the operator asked for.
     receive: Receive,
+    /// When a network that refused to send was last tried.
+    tried: Mono,
+    /// Since when the driver takes not a single frame.
+    refused: Option<Mono>,
     /// Since when the network can be seen again, while no answer has shown that its switches forward again too.
     unproven: Option<Mono>,
     /// Slots behind the gateway whose miss counts only once the gateway has shown that it is there.
@@ -92,6 +98,8 @@ impl Network {
             gateway_gone: None,
             attached: true,
             receive,
+            tried: Mono::default(),
+            refused: None,
             unproven: None,
             doubtful: Vec::new(),
             on_link,
@@ -101,8 +109,12 @@ impl Network {
 
     /// From now on nothing of this network can be believed.
     pub(super) fn blind(&mut self, reason: Blind, now: Mono) {
-        if self.blind.is_none() {
+        // Blindness that comes back before its grace is over is one blindness.
+        if self.blind.is_none() && now > self.blind_to {
             self.blind_from = now;
+        }
+        if self.blind.is_none() {
+            self.tried = now;
         }
         self.blind = Some(reason);
         self.blind_to = now + GRACE;
@@ -110,6 +122,7 @@ impl Network {
 
     fn sees(&mut self, now: Mono) {
         self.blind = None;
+        self.refused = None;
         self.blind_to = now + GRACE;
         self.unproven = Some(now);
     }
@@ -117,6 +130,16 @@ impl Network {
     /// An answer came in.
     pub(super) fn proven(&mut self) {
         self.unproven = None;
+    }
+
+    /// Frames left, or none could. A queue that is full empties within milliseconds: one that takes nothing for longer has no
+    /// carrier, of which the kernel tells up to a second late (net/core/link_watch.c). True: that is so.
+    pub(super) fn departed(&mut self, sent: usize, now: Mono) -> bool {
+        if sent > 0 {
+            self.refused = None;
+            return false;
+        }
+        now.since(*self.refused.get_or_insert(now)) > REFUSED
     }
 
     /// Whether the gateway's MAC is known.
@@ -237,8 +260,7 @@ impl Engine {
                 continue;
             }
             network.resolved = now;
-            if network.blind == Some(Blind::SendError) && now.since(network.blind_from) >= RETRY {
-                network.blind_from = now;
+            if network.blind == Some(Blind::SendError) && now.since(network.tried) >= RETRY {
                 network.sees(now);
                 self.view.networks[number].set_blind(None);
             }
@@ -361,6 +383,12 @@ impl Engine {
             None if routed && network.gateway_gone.is_some_and(|(from, to)| overlaps(from, to)) => Some(Blind::NoGateway),
             None => None,
         }
+    }
+
+    /// Whether the gateway is known that the probes of a slot pass.
+    pub(super) fn has_gateway(&self, slot: u32) -> bool {
+        let network = self.classes.get(&self.cells[slot as usize].group).and_then(|class| self.networks.get(usize::from(class.network?)));
+        network.is_some_and(Network::has_gateway)
     }
 
     /// The address of a slot, from `TARGET`; also of one that was silenced.

@@ -97,6 +97,7 @@ impl Engine {
                 let _ = self.late.record(now.since(*due).as_nanos() as u64);
                 if let Some(class) = self.classes.get(&self.cells[*slot as usize].group) {
                     class.series.sent.add(1);
+                    self.view.totals.sent.add(1);
                 }
                 // The dial judges on its own what left in its turn; re-probes and late ones are asked for here.
                 if self.schedule.is_confirming(*slot) || now.since(*due) > super::TICK {
@@ -104,8 +105,9 @@ impl Engine {
                 }
             }
             batch.drop_first(departure.sent);
+            let refused = self.networks.get_mut(number).is_some_and(|network| network.departed(departure.sent, now));
             if let Some(error) = departure.error {
-                self.send_failed(number, &error, now);
+                self.send_failed(number, &error, refused, now);
             }
         }
         if let Some(network) = self.networks.get_mut(number) {
@@ -113,12 +115,13 @@ impl Engine {
         }
     }
 
-    /// The driver's queue is full: the rest goes with the next turn. Anything else: the network cannot be probed.
-    fn send_failed(&mut self, number: usize, error: &io::Error, now: Mono) {
+    /// The driver's queue is full: the rest goes with the next turn. Anything else, and a queue that stays full: the
+    /// network cannot be probed.
+    fn send_failed(&mut self, number: usize, error: &io::Error, refused: bool, now: Mono) {
         let (Some(network), Some(view)) = (self.networks.get_mut(number), self.view.networks.get(number)) else { return };
         view.send_errors.add(1);
         let passing = matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN | libc::ENOMEM));
-        if passing {
+        if passing && !refused {
             return;
         }
         let Network { name, interface, .. } = network;

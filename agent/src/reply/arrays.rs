@@ -112,6 +112,9 @@ impl Arrays {
     /// Frees a slot.
     pub fn vacate(&self, slot: u32) {
         self.silence(slot);
+        if let Some(board) = self.board.words(slot) {
+            board.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        }
         if let Some(words) = self.target.words(slot) {
             self.index_remove(slot, &Target::from_words(load(words)));
         }

@@ -70,10 +70,8 @@ pub enum ReplyError {
     )]
     Load(String),
     /// An array could not be mapped.
-    #[error(
-        "cannot map the array {name} of the XDP program: {source}: is there enough memory, and is the locked-memory limit high enough?"
-    )]
-    Map { name: &'static str, source: io::Error },
+    #[error("cannot map the array {name} of the XDP program: {error}: is there enough memory, and is the locked-memory limit high enough?")]
+    Map { name: &'static str, error: io::Error },
     /// Somebody else's program is there.
     #[error(
         "{interface} already has an XDP program that is not ours ({owner}): it is left alone; detach it, or give rollcall another interface"
@@ -230,7 +228,7 @@ impl Program {
 
 fn region<const WORDS: usize>(ebpf: &mut Ebpf, name: &'static str, elements: u32) -> Result<Region<WORDS>, ReplyError> {
     match ebpf.map(name) {
-        Some(Map::Array(data)) => Region::map(data.fd(), elements).map_err(|source| ReplyError::Map { name, source }),
+        Some(Map::Array(data)) => Region::map(data.fd(), elements).map_err(|error| ReplyError::Map { name, error }),
         _ => Err(ReplyError::Load(format!("the object has no array {name}"))),
     }
 }

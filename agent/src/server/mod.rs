@@ -183,7 +183,6 @@ impl Agent {
     fn status(&self) -> Status {
         let roster = self.view.roster.load();
         let tally = metrics::Tally::of(&self.view, &roster);
-        let series = self.view.series.read().map(|series| series.values().cloned().collect::<Vec<_>>()).unwrap_or_default();
         let networks = self.view.networks.iter().enumerate().map(|(number, network)| NetworkStatus {
             name: network.name.clone(),
             interface: network.interface.clone(),
@@ -203,8 +202,10 @@ impl Agent {
             alarms_firing: self.alarms.firing_count(),
             networks: networks.collect(),
             policies: roster.table.policies().to_vec(),
-            probes_sent: series.iter().map(|series| series.sent.value()).sum(),
-            replies: series.iter().map(|series| series.replies.value()).sum(),
+            probes_sent: self.view.totals.sent.value(),
+            replies: self.view.totals.replies.value(),
+            misses: self.view.totals.misses.value(),
+            voids: self.view.totals.voids.value(),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::client::{AgentArgs, Client, Pushed, describe};
 use crate::failure::{EXIT_CODES, Failure};
 use crate::lists::Lists;
 use crate::progress::Progress;
-use crate::screen::Screen;
+use crate::screen::{Screen, printable};
 use crate::warning::{count_by_policy, plural, tell, warnings};
 
 /// Bring a table, or host lists and policies, to an agent
@@ -78,6 +78,7 @@ impl Push {
                 removed: 0,
                 changed: 0,
                 unchanged: table.len() as u64,
+                warnings: vec![],
             };
             drop(progress);
             return self.tell("nothing", 0, &outcome);
@@ -136,6 +137,7 @@ impl Push {
     }
 
     fn tell(&self, sent: &str, bytes: usize, outcome: &PushOutcome) -> Result<(), Failure> {
+        tell(&outcome.warnings.iter().map(|warning| printable(warning)).collect::<Vec<_>>());
         let mut screen = Screen::new();
         if self.json {
             screen.json(&Report { sent, bytes, outcome })?;

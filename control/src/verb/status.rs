@@ -43,7 +43,12 @@ impl Status {
             writeln!(screen, "  {}{padded}{count}", screen.verdict(verdict))?;
         }
         writeln!(screen, "alarms      {} firing", status.alarms_firing)?;
-        writeln!(screen, "probes      {} sent, {} answered in time", status.probes_sent, status.replies)?;
+        let under_way = status.probes_sent.saturating_sub(status.replies + status.misses + status.voids);
+        writeln!(
+            screen,
+            "probes      {} sent: {} answered in time, {} missed, {} void, {under_way} under way",
+            status.probes_sent, status.replies, status.misses, status.voids
+        )?;
         let mut sheet = Sheet::new(&["NETWORK", "INTERFACE", "TRANSMIT", "RECEIVE", ">ADDRESSES", "STATE"]);
         for network in &status.networks {
             sheet.row([

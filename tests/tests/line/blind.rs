@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rollcall_agent::unit::{Blind, Verdict};
-use rollcall_tests::fleet::Mode;
-use rollcall_tests::lab::FLEET_INTERFACE;
+use rollcall_tests::fleet::{Mode, Program};
+use rollcall_tests::lab::{AGENT_INTERFACE, FLEET_INTERFACE};
 use rollcall_tests::webhook::Receiver;
 
 use crate::stage::{PATIENCE, Stage, a_while, cloud};
@@ -20,8 +20,12 @@ fn link_that_goes_down_makes_unknown_and_tells_nobody() {
         stage.until(&mut agent, Verdict::Up, 30).await?;
         stage.lab.fleet_side().ip(["link", "set", FLEET_INTERFACE, "down"])?;
         stage.until(&mut agent, Verdict::Unknown, 30).await?;
-        let host = agent.host("vm-000001").await?.unwrap();
-        assert_eq!(host.addresses[0].now.reason, Some(Blind::LinkDown));
+        // The driver refuses frames at once; of the carrier the kernel tells up to a second later.
+        let reason = async || Ok::<_, anyhow::Error>(agent.host("vm-000001").await?.and_then(|host| host.addresses[0].now.reason));
+        while reason().await? == Some(Blind::SendError) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(reason().await?, Some(Blind::LinkDown));
         assert_eq!(agent.get("/-/ready").await?.0, 503);
         a_while().await;
         stage.lab.fleet_side().ip(["link", "set", FLEET_INTERFACE, "up"])?;
@@ -128,6 +132,68 @@ fn addresses_that_the_agent_cannot_probe_are_unknown_and_say_why() {
         }
         a_while().await;
         assert_eq!(receiver.arrivals().len(), 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn fast_policy_goes_on_after_a_flap_of_the_link() {
+    let Some(stage) = Stage::new("flap", cloud(20, 10), Mode::Native) else { return };
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        // So fast that several probes of an address fall into the grace after each flap.
+        stage
+            .push(
+                &agent,
+                &stage.table_with(20, 10, |_, policy| {
+                    policy.interval = Duration::from_millis(150);
+                    policy.timeout = Duration::from_millis(100);
+                    policy.confirm_interval = Duration::from_millis(60);
+                }),
+            )
+            .await?;
+        stage.until(&mut agent, Verdict::Up, 30).await?;
+        for round in 1..=4 {
+            let fleet = stage.lab.fleet_side();
+            fleet.ip(["link", "set", FLEET_INTERFACE, "down"])?;
+            tokio::time::sleep(Duration::from_millis(300 * round)).await;
+            // Nobody answers for a while after the carrier is back, as behind a switch that still learns.
+            (1..=30).for_each(|station| stage.lab.fleet().kill(station));
+            fleet.ip(["link", "set", FLEET_INTERFACE, "up"])?;
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            (1..=30).for_each(|station| stage.lab.fleet().revive(station));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        stage.until(&mut agent, Verdict::Up, 30).await?;
+        assert_eq!(receiver.arrivals().len(), 0, "{:?}", receiver.arrivals().first());
+        (1..=30).for_each(|station| stage.lab.fleet().kill(station));
+        stage.until(&mut agent, Verdict::Down, 30).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn interface_that_is_made_anew_is_taken_up_again() {
+    let Some(stage) = Stage::new("anew", cloud(20, 5), Mode::Native) else { return };
+    let mut fleet = Program::load(stage.cloud).unwrap();
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        stage.push(&agent, &stage.table(20, 5)).await?;
+        stage.until(&mut agent, Verdict::Up, 25).await?;
+        let (near, far) = (stage.lab.agent(), stage.lab.fleet_side());
+        near.ip(["link", "del", AGENT_INTERFACE])?;
+        stage.until(&mut agent, Verdict::Unknown, 25).await?;
+        a_while().await;
+        near.ip(["link", "add", AGENT_INTERFACE, "type", "veth", "peer", "name", FLEET_INTERFACE, "netns", far.name()])?;
+        far.within(|| fleet.attach(FLEET_INTERFACE, Mode::Native))?;
+        far.ip(["link", "set", FLEET_INTERFACE, "up"])?;
+        near.ip(["address", "add", "10.128.0.1/9", "dev", AGENT_INTERFACE])?;
+        near.ip(["link", "set", AGENT_INTERFACE, "up"])?;
+        near.ip(["route", "add", "default", "via", "10.128.0.2"])?;
+        stage.until(&mut agent, Verdict::Up, 25).await?;
+        assert_eq!(receiver.arrivals().len(), 0, "{:?}", receiver.arrivals().first());
         Ok(())
     });
 }

@@ -186,3 +186,23 @@ fn lost_frames_make_suspects_but_no_alarm() {
         Ok(())
     });
 }
+
+#[test]
+fn policy_that_changes_under_a_suspect_still_comes_to_a_verdict() {
+    let Some(stage) = Stage::new("strict", cloud(10, 0), Mode::Native) else { return };
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        let after = |misses: u8| stage.table_with(10, 0, move |_, policy| policy.down_after = misses);
+        stage.push(&agent, &after(50)).await?;
+        stage.until(&mut agent, Verdict::Up, 10).await?;
+        stage.lab.fleet().kill(1);
+        stage.until_host(&agent, "vm-000001", Verdict::Suspect).await?;
+        a_while().await;
+        let outcome = stage.push(&agent, &after(2)).await?;
+        assert_eq!(outcome.changed, 10);
+        stage.until_host(&agent, "vm-000001", Verdict::Down).await?;
+        assert_eq!(receiver.beyond(0, PATIENCE).await.len(), 1);
+        Ok(())
+    });
+}
