@@ -234,10 +234,10 @@ mod tests {
         entries[0] = sent(0, 0);
         for sequence in 1..1000u16 {
             let at = u64::from(sequence) * 200 * MS;
-            if sequence > 1 {
-                if let Match::Answer(next) = match_newest(entries, word, at - 150 * MS + 1, 300 * MS) {
-                    word = next;
-                }
+            if sequence > 1
+                && let Match::Answer(next) = match_newest(entries, word, at - 150 * MS + 1, 300 * MS)
+            {
+                word = next;
             }
             if sequence > 3 {
                 assert!(answered(word, sequence - 3) || excused(word, sequence - 3), "probe {} counts as missed", sequence - 3);
