@@ -40,6 +40,8 @@ const STALL: Duration = Duration::from_millis(100);
 const STALL_MIN: Duration = Duration::from_millis(10);
 /// Between two refreshes of what the view cannot show directly.
 const REFRESH: Duration = Duration::from_secs(1);
+/// Between two lines of the log about the same trouble.
+const COMPLAIN: Duration = Duration::from_secs(10);
 /// Between two ICMP identifiers: firewalls forget long-lived ones.
 const ID_LIFETIME: Duration = Duration::from_secs(600);
 
@@ -156,6 +158,20 @@ enum Step {
     Add(Assignment),
 }
 
+/// Lets a complaint that could come every millisecond through once in a while.
+#[derive(Debug, Default)]
+struct Seldom(Option<Mono>);
+
+impl Seldom {
+    fn now(&mut self, now: Mono) -> bool {
+        let due = self.0.is_none_or(|last| now.since(last) >= COMPLAIN);
+        if due {
+            self.0 = Some(now);
+        }
+        due
+    }
+}
+
 /// The engine.
 pub struct Engine {
     program: Program,
@@ -187,6 +203,8 @@ pub struct Engine {
     suspended: Duration,
     /// A pause between two turns from which on the agent itself was not well.
     stall: Duration,
+    stall_told: Seldom,
+    skipped_told: Seldom,
 }
 
 impl Engine {
@@ -220,6 +238,8 @@ impl Engine {
             skipped: Vec::new(),
             suspended: clock::boot_time().since(now),
             stall: STALL,
+            stall_told: Seldom::default(),
+            skipped_told: Seldom::default(),
         }
     }
 
@@ -250,7 +270,9 @@ impl Engine {
             self.stalled = Some((self.last, now));
             self.view.stalls.add(1);
             let milliseconds = (now.since(self.last) + slept).as_millis() as u64;
-            warn!(target: "engine", milliseconds, "the agent stood still: probes of that time count as nothing; is the machine overloaded or was it suspended?");
+            if self.stall_told.now(now) {
+                warn!(target: "engine", milliseconds, times = self.view.stalls.value(), "the agent stood still: probes of that time count as nothing; is the machine overloaded or was it suspended?");
+            }
         }
         self.last = now;
         self.work(now);
@@ -293,7 +315,7 @@ impl Engine {
             self.arrays.set_ids(self.id, before);
             self.id_since = now;
         }
-        if self.late_behind > 0 {
+        if self.late_behind > 0 && self.skipped_told.now(now) {
             warn!(target: "schedule", skipped = self.late_behind, "probes were skipped: the cap `pps` is too low for the policies, or the machine too slow");
             self.late_behind = 0;
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::Engine;
 use super::send::Batch;
+use super::{Engine, Seldom};
 use crate::clock::Mono;
 use crate::link::Interface;
 use crate::reply::{Receive, ReplyError};
@@ -69,6 +69,8 @@ pub(super) struct Network {
     receive: Receive,
     /// When a network that refused to send was last tried.
     tried: Mono,
+    /// When it was last said that nothing can be sent.
+    pub(super) send_told: Seldom,
     /// Since when the driver takes not a single frame.
     refused: Option<Mono>,
     /// Since when the network can be seen again, while no answer has shown that its switches forward again too.
@@ -99,6 +101,7 @@ impl Network {
             attached: true,
             receive,
             tried: Mono::default(),
+            send_told: Seldom::default(),
             refused: None,
             unproven: None,
             doubtful: Vec::new(),

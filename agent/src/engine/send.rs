@@ -124,8 +124,10 @@ impl Engine {
         if passing && !refused {
             return;
         }
-        let Network { name, interface, .. } = network;
-        warn!(target: "wire", network = %name, interface = %interface.name, %error, "probes cannot be sent: the verdicts of this network are unknown until they can");
+        let Network { name, interface, send_told, .. } = network;
+        if send_told.now(now) {
+            warn!(target: "wire", network = %name, interface = %interface.name, %error, "probes cannot be sent: the verdicts of this network are unknown until they can");
+        }
         network.blind(Blind::SendError, now);
         view.set_blind(network.blind);
     }

@@ -86,7 +86,13 @@ impl Scene {
     pub(super) async fn rollcall<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<String> {
         let arguments: Vec<&str> = arguments.into_iter().collect();
         let program = programs::path(programs::CONTROL)?;
-        let output = Command::new(program).args(&arguments).current_dir(self.folder.path()).kill_on_drop(true).output().await;
+        let output = Command::new(program)
+            .args(&arguments)
+            .current_dir(self.folder.path())
+            .env("XDG_STATE_HOME", self.folder.path())
+            .kill_on_drop(true)
+            .output()
+            .await;
         let output = output.context("cannot run rollcall")?;
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(output.status.success(), "`rollcall {}` failed ({}):\n{}", arguments.join(" "), output.status, said.trim());
