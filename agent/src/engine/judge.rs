@@ -89,7 +89,7 @@ impl Engine {
                 class.series.replies.add(1);
                 self.view.totals.replies.add(1);
                 if let Some(network) = class.network.and_then(|number| self.networks.get_mut(usize::from(number))) {
-                    network.proven();
+                    network.proven(sent);
                 }
                 cell.last_reply = stamp;
                 self.view.note(slot, true);

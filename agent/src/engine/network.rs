@@ -130,9 +130,11 @@ impl Network {
         self.unproven = Some(now);
     }
 
-    /// An answer came in.
-    pub(super) fn proven(&mut self) {
-        self.unproven = None;
+    /// A probe that was sent then was answered.
+    pub(super) fn proven(&mut self, sent: Mono) {
+        if self.unproven.is_some_and(|since| sent >= since) {
+            self.unproven = None;
+        }
     }
 
     /// Frames left, or none could. A queue that is full empties within milliseconds: one that takes nothing for longer has no
