@@ -8,7 +8,7 @@ use rollcall_agent_ebpf::target::{self, Target};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::network::Way;
+use super::way::Way;
 use super::{Class, EMPTY, Engine, Job, Note, STALL, STALL_MIN, Step};
 use crate::clock::{self, Mono};
 use crate::policy::Method;

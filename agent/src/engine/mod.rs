@@ -8,6 +8,7 @@ mod apply;
 mod judge;
 mod network;
 mod send;
+mod way;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

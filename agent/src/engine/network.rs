@@ -1,6 +1,6 @@
 //! The networks: carrier, gateway, MACs to be learned, and the times in which the agent could not see.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -10,8 +10,8 @@ use super::{Engine, Seldom};
 use crate::clock::Mono;
 use crate::link::Interface;
 use crate::reply::{Receive, ReplyError};
-use crate::resolve::{Asker, Found, Resolver};
-use crate::unit::{Blind, Mac, unmapped};
+use crate::resolve::{Asker, Resolver};
+use crate::unit::{Blind, Mac};
 use crate::wire::{ArpSocket, Transmit};
 
 /// After blindness ends, what was under way before and shortly after still counts as nothing: bridges and switches
@@ -56,9 +56,9 @@ pub(super) struct Network {
     blind_from: Mono,
     blind_to: Mono,
     arp: ArpSocket,
-    resolver: Resolver,
+    pub(super) resolver: Resolver,
     gateway: Option<Ipv4Addr>,
-    gateway_mac: Option<Mac>,
+    pub(super) gateway_mac: Option<Mac>,
     /// When the gateway answered last.
     gateway_seen: Mono,
     /// From when to when the gateway was last lost.
@@ -153,21 +153,12 @@ impl Network {
     }
 
     /// Whether an address is reached without a gateway.
-    fn is_on_link(&self, address: Ipv4Addr) -> bool {
+    pub(super) fn is_on_link(&self, address: Ipv4Addr) -> bool {
         self.on_link.iter().any(|(prefix, length)| {
             let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
             (u32::from(address) ^ u32::from(*prefix)) & mask == 0
         })
     }
-}
-
-/// Where the probes of an address go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Straight to its MAC; `None` while that is not known.
-    Direct(Option<Mac>),
-    /// Through the gateway; `None` while its MAC is not known.
-    Gateway(Option<Mac>),
 }
 
 impl Engine {
@@ -181,26 +172,6 @@ impl Engine {
             if !running {
                 self.link(number as u16, false, now);
             }
-        }
-    }
-
-    /// How an address of a network is reached: ARP is asked on the link only, ICMP may have to pass the gateway.
-    pub(super) fn way(&self, network: u16, address: IpAddr, arp: bool, mac: Option<Mac>) -> Way {
-        let (Some(network), IpAddr::V4(v4)) = (self.networks.get(usize::from(network)), address) else { return Way::Direct(mac) };
-        if arp || network.is_on_link(v4) { Way::Direct(mac) } else { Way::Gateway(network.gateway_mac) }
-    }
-
-    /// Begins to ask for the MAC of a slot's address.
-    pub(super) fn learn(&mut self, network: u16, address: IpAddr, slot: u32, now: Mono) {
-        if let (Some(network), IpAddr::V4(v4)) = (self.networks.get_mut(usize::from(network)), address) {
-            network.resolver.want(v4, Asker::Slot(slot), now);
-        }
-    }
-
-    /// Stops asking for it.
-    pub(super) fn unlearn(&mut self, network: u16, address: IpAddr, slot: u32) {
-        if let (Some(network), IpAddr::V4(v4)) = (self.networks.get_mut(usize::from(network)), address) {
-            network.resolver.forget(v4, slot);
         }
     }
 
@@ -323,20 +294,6 @@ impl Engine {
         true
     }
 
-    fn found(&mut self, number: u16, found: Found, now: Mono) {
-        match found {
-            Found::Mac(Asker::Slot(slot), mac) => self.point(slot, mac),
-            Found::Mac(Asker::Gateway, mac) => self.gateway(number, Some(mac), now),
-            Found::GatewayLost => self.gateway(number, None, now),
-        }
-    }
-
-    /// Points the probes of a slot at a MAC that was learned.
-    fn point(&mut self, slot: u32, mac: Mac) {
-        self.arrays.change(slot, |target| target.mac = mac.0);
-        self.set_blind(slot, None);
-    }
-
     pub(super) fn set_blind(&mut self, slot: u32, blind: Option<Blind>) {
         if let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.live)
             && let Some(turn) = cell.judgement.set_blind(blind)
@@ -346,7 +303,7 @@ impl Engine {
     }
 
     /// The gateway of a network was found or lost: all that lies behind it follows.
-    fn gateway(&mut self, number: u16, mac: Option<Mac>, now: Mono) {
+    pub(super) fn gateway(&mut self, number: u16, mac: Option<Mac>, now: Mono) {
         let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
         network.gateway_mac = mac;
         let (name, address) = (&network.name, network.gateway);
@@ -394,10 +351,5 @@ impl Engine {
     pub(super) fn has_gateway(&self, slot: u32) -> bool {
         let network = self.classes.get(&self.cells[slot as usize].group).and_then(|class| self.networks.get(usize::from(class.network?)));
         network.is_some_and(Network::has_gateway)
-    }
-
-    /// The address of a slot, from `TARGET`; also of one that was silenced.
-    pub(super) fn address(&self, slot: u32) -> Option<IpAddr> {
-        self.arrays.address(slot).map(unmapped)
     }
 }
