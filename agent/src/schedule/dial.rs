@@ -142,10 +142,10 @@ impl Dial {
         }
     }
 
-    /// Moves the judge hand to one timeout (and a bucket, for what left within it) before now.
+    /// Moves the judge hand to one timeout before now: a bucket is judged when it has passed whole. What left later in its
+    /// turn than that gets a deadline of its own.
     pub(super) fn judge(&mut self, now: Mono, mut due: impl FnMut(u32)) {
-        let behind = self.timeout + self.width;
-        let reached = (now.since(self.start).as_nanos() as u64).saturating_sub(behind) / self.width;
+        let reached = (now.since(self.start).as_nanos() as u64).saturating_sub(self.timeout) / self.width;
         let circle = self.buckets.len() as u64;
         // After a long stall once round the circle judges everybody.
         self.judge_hand = self.judge_hand.max(reached.saturating_sub(circle));
