@@ -194,11 +194,6 @@ impl Schedule {
         }
     }
 
-    /// The slot's timing.
-    pub fn timing(&self, slot: u32) -> Option<Timing> {
-        self.dial_of(slot).map(|dial| self.dials[dial].timing)
-    }
-
     /// For each timing: addresses in the fullest and in the emptiest bucket of its dial.
     pub fn spread(&self) -> impl Iterator<Item = (Timing, usize, usize)> + '_ {
         self.dials.iter().map(|dial| {

@@ -23,8 +23,8 @@ pub struct Socket {
     frames: Box<[Frame; BATCH]>,
     _vectors: Box<[libc::iovec; BATCH]>,
     messages: Box<[libc::mmsghdr; BATCH]>,
-    /// Slot, sequence and the entry of `SENT` before, of each message of the batch under way.
-    notes: Vec<(u32, u16, u64)>,
+    /// Place among the slots of the batch under way, slot, sequence and the entry of `SENT` before, of each message.
+    notes: Vec<(usize, u32, u16, u64)>,
 }
 
 // SAFETY: the raw pointers lead into boxes that the value owns itself, so they move with it to another thread.
@@ -76,20 +76,19 @@ impl Transmit for Socket {
         let mut done = 0;
         for batch in slots.chunks(BATCH) {
             self.notes.clear();
-            for &slot in batch {
+            for (place, &slot) in batch.iter().enumerate() {
                 let Some(target) = arrays.target(slot) else { continue };
                 let Some((sequence, before)) = arrays.note_sent(slot, clock().nanos()) else { continue };
                 self.templates.write(&mut self.frames[self.notes.len()], &target, slot, id, sequence);
-                self.notes.push((slot, sequence, before));
+                self.notes.push((place, slot, sequence, before));
             }
             let departure = self.send_batch();
             if departure.error.is_some() {
-                for &(slot, sequence, before) in &self.notes[departure.sent..] {
+                // Backwards: a slot that stands twice in a batch gets back what stood there first.
+                for &(_, slot, sequence, before) in self.notes[departure.sent..].iter().rev() {
                     arrays.undo(slot, sequence, before);
                 }
-                // Position of the first slot that did not leave, counted in `batch`, where unused slots stand as well.
-                let first = self.notes.get(departure.sent).map(|note| note.0);
-                let position = batch.iter().position(|slot| Some(*slot) == first).unwrap_or(batch.len());
+                let position = self.notes.get(departure.sent).map_or(batch.len(), |note| note.0);
                 return Departure { sent: done + position, error: departure.error };
             }
             done += batch.len();
