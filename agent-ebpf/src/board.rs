@@ -40,6 +40,13 @@ pub const fn sent_sequence(entry: u64) -> u16 {
     (entry >> 48) as u16
 }
 
+/// Sequence of the newest probe of a slot.
+#[inline(always)]
+pub const fn newest_sent(entries: [u64; SENT_WORDS]) -> u16 {
+    let (even, odd) = (sent_sequence(entries[0]), sent_sequence(entries[1]));
+    if (odd.wrapping_sub(even) as i16) > 0 { odd } else { even }
+}
+
 /// Nanoseconds from an entry of `SENT` to now; 0 for an entry that is a little ahead, as clocks of two CPUs may be.
 #[inline(always)]
 pub const fn elapsed(entry: u64, now_ns: u64) -> u64 {

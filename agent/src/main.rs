@@ -12,6 +12,7 @@ use rollcall_agent::reply::Receive;
 use rollcall_agent::schedule::Pps;
 use rollcall_agent::site::Site;
 use rollcall_agent::table::Table;
+use rollcall_agent::wire::Transmit;
 use tracing_subscriber::EnvFilter;
 
 /// Probes every address of its networks and tells who should know.
@@ -56,6 +57,9 @@ struct Settings {
     /// How replies are received [default: auto]
     #[arg(long)]
     receive: Option<Receive>,
+    /// How probes are sent [default: auto]
+    #[arg(long)]
+    transmit: Option<Transmit>,
 }
 
 fn pps(text: &str) -> Result<Pps, String> {
@@ -72,6 +76,7 @@ impl Settings {
         config.state_directory = self.state_directory.unwrap_or(config.state_directory);
         config.pps = self.pps.unwrap_or(config.pps);
         config.receive = self.receive.unwrap_or(config.receive);
+        config.transmit = self.transmit.unwrap_or(config.transmit);
         Ok(config)
     }
 }

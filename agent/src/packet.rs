@@ -14,6 +14,7 @@ use pnet::packet::ipv4::MutableIpv4Packet;
 use pnet::util::MacAddr;
 use rollcall_agent_ebpf::checksum;
 use rollcall_agent_ebpf::frame::{arp, eth, icmp, ipv4};
+use rollcall_agent_ebpf::probe;
 use rollcall_agent_ebpf::target::{self, Target};
 
 use crate::unit::Mac;
@@ -35,6 +36,17 @@ pub struct Sender {
     pub mac: Mac,
     /// Source address.
     pub address: Ipv4Addr,
+}
+
+/// The prepared frames as words (`rollcall_agent_ebpf::probe`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// ARP request.
+    pub arp: [u64; probe::WORDS],
+    /// ICMP echo request, with its identifier.
+    pub echo: [u64; probe::WORDS],
+    /// Sums of the echo's IP header (low half) and ICMP header (high half).
+    pub sums: u64,
 }
 
 /// The prepared frames of one network.
@@ -73,6 +85,14 @@ impl Templates {
         *frame = self.arp;
         frame[eth::DESTINATION].copy_from_slice(&mac);
         frame[IP..][arp::TARGET].copy_from_slice(&address);
+    }
+
+    /// The two frames as the in-kernel transmitter takes them, and the sums of the echo's IP and ICMP headers.
+    pub fn words(&self, id: u16) -> Words {
+        let mut echo = self.echo;
+        echo[ECHO..][icmp::ID].copy_from_slice(&id.to_be_bytes());
+        let (ip, icmp) = (probe::sum(&echo[IP..ECHO]), probe::sum(&echo[ECHO..ECHO + icmp::LEN]));
+        Words { arp: probe::words(&self.arp), echo: probe::words(&echo), sums: u64::from(ip) | u64::from(icmp) << 32 }
     }
 
     fn write_echo(&self, frame: &mut Frame, target: &Target, slot: u32, id: u16, sequence: u16) {
@@ -187,6 +207,24 @@ mod tests {
             assert_eq!(echo.payload()[..8], [&icmp::MARK_VALUE[..], &slot.to_be_bytes()].concat()[..]);
             assert_eq!(echo.payload()[8..], 0xfedc_ba98_u32.to_be_bytes());
             assert_eq!(frame[ECHO + icmp::LEN..], [0; LEN - ECHO - icmp::LEN], "no stale byte in the padding");
+        }
+    }
+    #[test]
+    fn kernel_builds_the_same_frames_byte_for_byte() {
+        let templates = Templates::new(SENDER);
+        for (slot, id, sequence, nonce) in [(0, 0, 0, 0), (0x00ab_cdef, 0xffff, 0xffff, u32::MAX), (77, 0x1234, 9, 0xfedc_ba98)] {
+            let words = templates.words(id);
+            for flags in [target::LIVE, target::LIVE | target::ARP] {
+                let target = Target { nonce, ..target(flags) };
+                let mut frame = [0xa5; LEN];
+                templates.write(&mut frame, &target, slot, id, sequence);
+                let (ip, icmp) = (words.sums as u32, (words.sums >> 32) as u32);
+                let made = match flags & target::ARP {
+                    0 => probe::echo(&words.echo, &target.words(), slot, sequence, ip, icmp),
+                    _ => probe::arp(&words.arp, &target.words()),
+                };
+                assert_eq!(made, probe::words(&frame), "slot {slot}, flags {flags}");
+            }
         }
     }
 }

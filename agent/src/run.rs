@@ -17,11 +17,11 @@ use tracing::{error, info, warn};
 
 use crate::alarm::{Change, Key, Recovery};
 use crate::config::{Config, NetworkConfig, Prefix};
-use crate::engine::{Attachment, Command, Engine};
+use crate::engine::{Attached, Attachment, Command, Engine};
 use crate::link::{Links, News};
 use crate::packet::Sender as ProbeSender;
 use crate::register::{self, Register};
-use crate::reply::{Program, Receive};
+use crate::reply::Program;
 use crate::roster::Keeper;
 use crate::schedule::Pps;
 use crate::server::{self, Agent};
@@ -31,7 +31,7 @@ use crate::table::{Digest, Table};
 use crate::tell::{Events, FLUSH, Teller};
 use crate::unit::Verdict;
 use crate::view::{NetworkView, View};
-use crate::wire::{ArpSocket, Socket, Transmit};
+use crate::wire::{ArpSocket, Socket};
 
 /// Between two looks whether verdicts must be written to the state directory.
 const KEEP: Duration = Duration::from_secs(10);
@@ -58,15 +58,9 @@ pub async fn run(config: Config) -> Result<()> {
     let mut program = Program::load(register::slots_for(table.as_ref().map_or(0, Table::len)))?;
     let (mut attachments, mut shown) = (Vec::new(), Vec::new());
     for (number, network) in config.networks.iter().enumerate() {
-        let attachment = attach_sockets(&links, network, config.receive).await?;
-        let receiver = program.attach(number as u16, &attachment.interface, config.receive)?;
-        let Attachment { name, interface, gateway, transmitter, .. } = &attachment;
-        info!(target: "wire", network = %name, interface = %interface.name, gateway = ?gateway, transmit = transmitter.name(), receive = receiver.name(), "network attached");
-        if receiver.name() == "xdp-generic" && config.receive == Receive::Auto {
-            warn!(target: "reply", network = %name, interface = %interface.name, "the driver takes no XDP program: replies are received in the generic path, which costs more CPU");
-        }
-        shown.push(NetworkView::new(name.clone(), interface.name.clone(), transmitter.name(), receiver.name()));
-        attachments.push(attachment);
+        let attached = open_sockets(&links, network, &config).await?.attach(number as u16, &mut program)?;
+        shown.push(NetworkView::new(attached.name.clone(), attached.interface.name.clone(), attached.datapath()));
+        attachments.push(attached);
     }
     let view = Arc::new(View::new(shown, program.arrays().clone()));
     let alarms = recovery.start(forgotten);
@@ -186,7 +180,7 @@ fn reconcile(table: Option<&Table>, mut restored: Restored, recovery: &Recovery)
 
 fn start_engine(
     program: Program,
-    attachments: Vec<Attachment>,
+    attachments: Vec<Attached>,
     pps: Pps,
     view: Arc<View>,
     notes: mpsc::UnboundedSender<crate::engine::Note>,
@@ -211,7 +205,7 @@ async fn watch_engine(engine: std::thread::JoinHandle<()>, stop: Arc<AtomicBool>
 }
 
 /// Opens the sockets of a network.
-async fn attach_sockets(links: &Links, network: &NetworkConfig, receive: Receive) -> Result<Attachment> {
+async fn open_sockets(links: &Links, network: &NetworkConfig, config: &Config) -> Result<Attachment> {
     let name = &network.name;
     let interface = links.interface(&network.interface).await.with_context(|| format!("network {name:?}"))?;
     let Some(address) = network.source.or(interface.addresses.first().map(|(address, _)| *address)) else {
@@ -222,17 +216,16 @@ async fn attach_sockets(links: &Links, network: &NetworkConfig, receive: Receive
     };
     let sender = ProbeSender { mac: interface.mac, address };
     let rights = "the agent needs root, or CAP_NET_RAW";
-    let transmitter: Box<dyn Transmit> = Box::new(
-        Socket::open(interface.index, sender).with_context(|| format!("network {name:?}: cannot open a packet socket: {rights}"))?,
-    );
-    let arp =
-        ArpSocket::open(interface.index, sender).with_context(|| format!("network {name:?}: cannot open a packet socket: {rights}"))?;
+    let refused = || format!("network {name:?}: cannot open a packet socket: {rights}");
+    let socket = Socket::open(interface.index, sender).with_context(refused)?;
+    let arp = ArpSocket::open(interface.index, sender).with_context(refused)?;
     let on_link = match &network.on_link {
         Some(prefixes) => prefixes.iter().map(|Prefix(address, length)| (*address, *length)).collect(),
         None => interface.addresses.clone(),
     };
     let gateway = network.gateway.or(interface.gateway);
-    Ok(Attachment { name: name.clone(), interface, gateway, on_link, transmitter, arp, receive })
+    let (receive, transmit) = (config.receive, config.transmit);
+    Ok(Attachment { name: name.clone(), interface, gateway, on_link, sender, socket, arp, receive, transmit })
 }
 
 /// Tells the engine of carriers that come and go, and attaches again to an interface that was made anew. The kernel's
@@ -257,7 +250,7 @@ async fn watch_links(links: Links, mut news: impl Stream<Item = News> + Unpin, c
                     Err(_) => (index.unwrap_or_default(), false),
                 },
             };
-            follow_link(&links, network, number as u16, now, index, config.receive, &commands).await;
+            follow_link(&links, network, number as u16, now, index, &config, &commands).await;
         }
     }
 }
@@ -268,12 +261,12 @@ async fn follow_link(
     number: u16,
     (seen, running): (u32, bool),
     index: &mut Option<u32>,
-    receive: Receive,
+    config: &Config,
     commands: &Sender<Command>,
 ) {
     let known = *index.get_or_insert(seen);
     if running && seen != known {
-        match attach_sockets(links, network, receive).await {
+        match open_sockets(links, network, config).await {
             Ok(attachment) => {
                 *index = Some(attachment.interface.index);
                 let _ = commands.send(Command::Reattach { network: number, attachment: Box::new(attachment) });

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use hdrhistogram::Histogram;
@@ -144,10 +144,7 @@ pub struct NetworkView {
     pub name: String,
     /// Its interface.
     pub interface: String,
-    /// Name of its transmitter.
-    pub transmit: &'static str,
-    /// Name of its receiver.
-    pub receive: &'static str,
+    datapath: RwLock<(&'static str, &'static str)>,
     /// Reason of blindness plus one; 0 when the agent sees it.
     blind: AtomicU8,
     /// Addresses of the network that have no MAC yet.
@@ -158,9 +155,19 @@ pub struct NetworkView {
 
 impl NetworkView {
     /// A network that the agent sees.
-    pub fn new(name: String, interface: String, transmit: &'static str, receive: &'static str) -> Self {
+    pub fn new(name: String, interface: String, datapath: (&'static str, &'static str)) -> Self {
         let (blind, unresolved, send_errors) = Default::default();
-        NetworkView { name, interface, transmit, receive, blind, unresolved, send_errors }
+        NetworkView { name, interface, datapath: datapath.into(), blind, unresolved, send_errors }
+    }
+
+    /// Names of its transmitter and its receiver.
+    pub fn datapath(&self) -> (&'static str, &'static str) {
+        *self.datapath.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Set by the engine when an interface was made anew.
+    pub fn set_datapath(&self, datapath: (&'static str, &'static str)) {
+        *self.datapath.write().unwrap_or_else(PoisonError::into_inner) = datapath;
     }
 
     /// Why the agent cannot see this network now.

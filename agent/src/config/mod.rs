@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use crate::alarm::RouteConfig;
 use crate::reply::Receive;
 use crate::schedule::Pps;
+use crate::wire::Transmit;
 
 /// The commented template that `rollcall-agent config` prints.
 pub const TEMPLATE: &str = include_str!("template.toml");
@@ -30,6 +31,8 @@ pub struct Config {
     pub pps: Pps,
     /// Which receiver to use.
     pub receive: Receive,
+    /// How probes are sent.
+    pub transmit: Transmit,
     /// Most series of single addresses.
     pub metrics_max_abnormal: usize,
     /// The networks.
@@ -100,6 +103,7 @@ impl Default for Config {
             table: None,
             pps: Pps::new(200_000).unwrap_or_else(|| unreachable!("the default is not zero")),
             receive: Receive::Auto,
+            transmit: Transmit::Auto,
             metrics_max_abnormal: 1000,
             networks: vec![],
             routes: vec![],
@@ -211,6 +215,7 @@ mod tests {
         let config: Config = toml::from_str(&all).unwrap();
         let default = Config::default();
         assert_eq!((config.listen, config.pps, config.receive), (default.listen, default.pps, default.receive));
+        assert_eq!(config.transmit, default.transmit);
         assert_eq!((config.networks.len(), config.routes.len()), (1, 3));
         assert_eq!(config.networks[0].on_link, Some(vec![Prefix(Ipv4Addr::new(10, 0, 0, 0), 16)]));
     }

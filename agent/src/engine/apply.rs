@@ -70,7 +70,7 @@ impl Engine {
         self.view.arrays.store(self.arrays.clone());
         info!(target: "reply", before, after, "the arrays grew");
         for (network, error) in lost {
-            self.detached(network, &error, now);
+            self.detached(network, &error.into(), now);
         }
     }
 

@@ -20,7 +20,7 @@ use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-pub use self::network::Attachment;
+pub use self::network::{Attached, Attachment};
 use self::network::Network;
 use crate::alarm::Key;
 use crate::clock::{self, Mono};
@@ -210,7 +210,7 @@ pub struct Engine {
 
 impl Engine {
     /// An engine on attached networks that watches nobody yet.
-    pub fn new(program: Program, networks: Vec<Attachment>, pps: Pps, view: Arc<View>, notes: mpsc::UnboundedSender<Note>) -> Self {
+    pub fn new(program: Program, networks: Vec<Attached>, pps: Pps, view: Arc<View>, notes: mpsc::UnboundedSender<Note>) -> Self {
         let now = clock::now();
         let arrays = program.arrays().clone();
         let id = rand::random_range(1..=u16::MAX);

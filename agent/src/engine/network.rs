@@ -3,16 +3,18 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tracing::{info, warn};
 
 use super::send::Batch;
 use super::{Engine, Seldom};
 use crate::clock::Mono;
 use crate::link::Interface;
-use crate::reply::{Receive, ReplyError};
+use crate::packet::Sender;
+use crate::reply::{Program, Receive, Receiver};
 use crate::resolve::{Asker, Resolver};
 use crate::unit::{Blind, Mac};
-use crate::wire::{ArpSocket, Transmit};
+use crate::wire::{self, ArpSocket, Socket, Transmit, Transmitter};
 
 /// After blindness ends, what was under way before and shortly after still counts as nothing: bridges and switches
 /// need a moment to forward again.
@@ -38,18 +40,60 @@ pub struct Attachment {
     pub gateway: Option<Ipv4Addr>,
     /// Prefixes that are on the link.
     pub on_link: Vec<(Ipv4Addr, u8)>,
-    /// The way onto the wire.
-    pub transmitter: Box<dyn Transmit>,
+    /// Who its probes come from.
+    pub sender: Sender,
+    /// A packet socket, for the case that the in-kernel transmitter cannot be used or is not wanted.
+    pub socket: Socket,
     /// The resolver's socket.
     pub arp: ArpSocket,
     /// Which receiver the operator asked for, for the case that the interface is made anew.
     pub receive: Receive,
+    /// Likewise, which transmitter.
+    pub transmit: Transmit,
+}
+
+impl Attachment {
+    /// Attaches the program to the interface, in the calling thread's network namespace, and chooses the way onto the wire.
+    pub fn attach(self, number: u16, program: &mut Program) -> Result<Attached, anyhow::Error> {
+        let Attachment { name, interface, gateway, on_link, sender, socket, arp, receive, transmit } = self;
+        let receiver = program.attach(number, &interface, receive)?;
+        let (transmitter, refusal) = wire::choose(transmit, program, &interface, sender, socket)
+            .with_context(|| format!("network {name:?}: the in-kernel transmitter cannot be used; with `transmit = \"auto\"` a packet socket is"))?;
+        info!(target: "wire", network = %name, interface = %interface.name, gateway = ?gateway, transmit = transmitter.name(), receive = receiver.name(), "network attached");
+        if let Some(why) = refusal {
+            warn!(target: "wire", network = %name, interface = %interface.name, %why, "probes leave by a packet socket, which costs more CPU");
+        }
+        if receiver == Receiver::Generic && receive == Receive::Auto {
+            warn!(target: "reply", network = %name, interface = %interface.name, "the driver takes no XDP program: replies are received in the generic path, which costs more CPU");
+        }
+        Ok(Attached { name, interface, gateway, on_link, transmitter, arp, receiver })
+    }
+}
+
+/// A network that is attached.
+pub struct Attached {
+    /// Its name.
+    pub name: String,
+    /// Its interface.
+    pub interface: Interface,
+    gateway: Option<Ipv4Addr>,
+    on_link: Vec<(Ipv4Addr, u8)>,
+    transmitter: Box<dyn Transmitter>,
+    arp: ArpSocket,
+    receiver: Receiver,
+}
+
+impl Attached {
+    /// Names of its transmitter and its receiver.
+    pub fn datapath(&self) -> (&'static str, &'static str) {
+        (self.transmitter.name(), self.receiver.name())
+    }
 }
 
 pub(super) struct Network {
     pub(super) name: String,
     pub(super) interface: Interface,
-    pub(super) transmitter: Box<dyn Transmit>,
+    pub(super) transmitter: Box<dyn Transmitter>,
     pub(super) batch: Batch,
     pub(super) blind: Option<Blind>,
     /// From when to when the agent last could not see it.
@@ -65,8 +109,6 @@ pub(super) struct Network {
     gateway_gone: Option<(Mono, Mono)>,
     /// The program is attached to the interface.
     attached: bool,
-    /// Which receiver the operator asked for.
-    receive: Receive,
     /// When a network that refused to send was last tried.
     tried: Mono,
     /// When it was last said that nothing can be sent.
@@ -82,8 +124,8 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(attachment: Attachment) -> Self {
-        let Attachment { name, interface, gateway, on_link, transmitter, arp, receive } = attachment;
+    pub(super) fn new(attached: Attached) -> Self {
+        let Attached { name, interface, gateway, on_link, transmitter, arp, .. } = attached;
         Network {
             name,
             interface,
@@ -99,7 +141,6 @@ impl Network {
             gateway_seen: Mono::default(),
             gateway_gone: None,
             attached: true,
-            receive,
             tried: Mono::default(),
             send_told: Seldom::default(),
             refused: None,
@@ -196,11 +237,11 @@ impl Engine {
     }
 
     /// The program is not attached to the interface of a network any more.
-    pub(super) fn detached(&mut self, number: u16, error: &ReplyError, now: Mono) {
+    pub(super) fn detached(&mut self, number: u16, error: &anyhow::Error, now: Mono) {
         let (Some(network), Some(view)) = (self.networks.get_mut(usize::from(number)), self.view.networks.get(usize::from(number))) else {
             return;
         };
-        warn!(target: "reply", network = %network.name, interface = %network.interface.name, %error, "replies cannot be received: the verdicts of this network are unknown until the interface is made anew or the agent restarted");
+        warn!(target: "reply", network = %network.name, interface = %network.interface.name, error = format!("{error:#}"), "replies cannot be received: the verdicts of this network are unknown until the interface is made anew or the agent restarted");
         network.attached = false;
         network.blind(Blind::LinkDown, now);
         view.set_blind(network.blind);
@@ -210,18 +251,23 @@ impl Engine {
     pub(super) fn reattach(&mut self, number: u16, attachment: Attachment, now: Mono) {
         let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
         self.program.detach(number);
-        let interface = attachment.interface.clone();
-        if let Err(error) = self.program.attach(number, &interface, network.receive) {
-            self.detached(number, &error, now);
-            return;
+        let attached = match attachment.attach(number, &mut self.program) {
+            Ok(attached) => attached,
+            Err(error) => {
+                self.detached(number, &error, now);
+                return;
+            }
+        };
+        if let Some(view) = self.view.networks.get(usize::from(number)) {
+            view.set_datapath(attached.datapath());
         }
-        info!(target: "wire", network = %network.name, interface = %interface.name, index = interface.index, "attached to the new interface");
-        network.transmitter = attachment.transmitter;
-        network.arp = attachment.arp;
-        network.interface = attachment.interface;
-        network.on_link = attachment.on_link;
+        let interface = attached.interface.clone();
+        network.transmitter = attached.transmitter;
+        network.arp = attached.arp;
+        network.interface = attached.interface;
+        network.on_link = attached.on_link;
         network.attached = true;
-        if let Some(gateway) = attachment.gateway.filter(|gateway| network.gateway.is_none_or(|known| known == *gateway)) {
+        if let Some(gateway) = attached.gateway.filter(|gateway| network.gateway.is_none_or(|known| known == *gateway)) {
             network.gateway = Some(gateway);
             network.resolver.want(gateway, Asker::Gateway, now);
         }

@@ -87,7 +87,7 @@ impl Engine {
         batch.drop_first(outdated);
         if !batch.slots.is_empty() {
             let before = clock::now();
-            let departure = network.transmitter.transmit(&self.arrays, &batch.slots, self.id, &clock::now);
+            let departure = network.transmitter.transmit(&self.program, &batch.slots, self.id, &clock::now);
             let after = clock::now();
             if after.since(before) > SEND_STALL {
                 // Stopped between noting a send time and sending: what was under way then says nothing.

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rollcall_agent_ebpf::target::{self, Target};
-use rollcall_agent_ebpf::{board, config, index};
+use rollcall_agent_ebpf::{board, config, index, run};
 
 use super::region::Region;
 use crate::unit::Mac;
 
-/// `TARGET`, `SENT`, `BOARD`, `INDEX`, `CONFIG` and `NETWORKS` of one loaded program.
+/// `TARGET`, `SENT`, `BOARD`, `INDEX`, `CONFIG`, `NETWORKS`, `RUN` and `DUE` of one loaded program.
 #[derive(Debug)]
 pub struct Arrays {
     pub(super) target: Region<{ target::WORDS }>,
@@ -17,6 +17,8 @@ pub struct Arrays {
     pub(super) index: Region<{ index::BUCKET_WORDS }>,
     pub(super) config: Region<{ config::WORDS }>,
     pub(super) networks: Region<{ config::NETWORK_WORDS }>,
+    pub(super) run: Region<{ run::WORDS }>,
+    pub(super) due: Region<{ run::BLOCK_WORDS }>,
 }
 
 /// `INDEX` has no room within reach for one more address.
@@ -34,8 +36,7 @@ pub struct Traces {
 impl Traces {
     /// Sequence of the newest probe.
     pub fn newest(&self) -> u16 {
-        let [even, odd] = self.sent.map(board::sent_sequence);
-        if (odd.wrapping_sub(even) as i16) > 0 { odd } else { even }
+        board::newest_sent(self.sent)
     }
 
     /// Nanoseconds since that probe left; `None` when it is no longer remembered.
@@ -68,7 +69,7 @@ impl Arrays {
 
     /// Bytes of kernel memory behind the mappings.
     pub fn bytes(&self) -> usize {
-        self.target.bytes() + self.sent.bytes() + self.board.bytes() + self.index.bytes() + self.config.bytes() + self.networks.bytes()
+        self.target.bytes() + self.sent.bytes() + self.board.bytes() + self.index.bytes() + self.config.bytes() + self.networks.bytes() + self.run.bytes() + self.due.bytes()
     }
 
     /// What a slot probes; `None` when the slot is not in use.

@@ -5,6 +5,7 @@
 //! [`Program::grow`] replaces a program by one with larger arrays while replies keep coming in.
 
 mod arrays;
+mod generator;
 mod region;
 
 use std::collections::BTreeMap;
@@ -16,18 +17,19 @@ use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use rollcall_agent_ebpf::reason::{self, Reason};
-use rollcall_agent_ebpf::{SLOTS_MAX, config, index};
+use rollcall_agent_ebpf::{SLOTS_MAX, config, index, run};
 use serde::{Deserialize, Serialize};
 
 use crate::link::Interface;
 
 pub use arrays::{Arrays, IndexFull, Traces};
+pub use generator::Generated;
 pub use region::Region;
 
 /// The XDP program, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ROLLCALL_XDP"));
 /// Its name; the number is [`rollcall_agent_ebpf::VERSION`].
-const PROGRAM: &str = "rollcall_v1";
+const PROGRAM: &str = "rollcall_v2";
 
 /// Which receiver the operator asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -93,6 +95,8 @@ pub struct Program {
     /// What programs before this one counted.
     counted: [u64; reason::COUNT as usize],
     links: BTreeMap<u16, XdpLinkId>,
+    /// It can make probes: what the kernel could not send is counted.
+    generates: bool,
 }
 
 impl Program {
@@ -123,13 +127,15 @@ impl Program {
             index: region(&mut ebpf, "INDEX", buckets)?,
             config: region(&mut ebpf, "CONFIG", 1)?,
             networks: region(&mut ebpf, "NETWORKS", config::NETWORKS)?,
+            run: region(&mut ebpf, "RUN", 1)?,
+            due: region(&mut ebpf, "DUE", run::BLOCKS)?,
         };
         arrays.set_buckets();
         let counters = ebpf
             .take_map("COUNTERS")
             .ok_or_else(|| ReplyError::Load("the object has no map COUNTERS".into()))
             .and_then(|map| PerCpuArray::try_from(map).map_err(|error| ReplyError::Load(chain(&error))))?;
-        Ok(Program { ebpf, arrays: Arc::new(arrays), counters, counted: [0; reason::COUNT as usize], links: BTreeMap::new() })
+        Ok(Program { ebpf, arrays: Arc::new(arrays), counters, counted: [0; reason::COUNT as usize], links: BTreeMap::new(), generates: false })
     }
 
     /// The shared arrays.
@@ -140,6 +146,10 @@ impl Program {
     /// Attaches to the interface of a network, in the calling thread's network namespace.
     pub fn attach(&mut self, network: u16, interface: &Interface, wish: Receive) -> Result<Receiver, ReplyError> {
         let name = &interface.name;
+        if interface.index == run::LOOPBACK {
+            let detail = "hosts are not behind the loopback interface; name the interface that they are reached by".into();
+            return Err(ReplyError::Attach { interface: name.into(), detail });
+        }
         if !self.arrays.set_network(interface.index, network, interface.mac) {
             return Err(ReplyError::Attach { interface: name.into(), detail: "too many interfaces".into() });
         }
@@ -174,7 +184,7 @@ impl Program {
         }
     }
 
-    /// Test runs and the second transmitter need the program itself.
+    /// Attaching and test runs need the program itself.
     pub fn xdp(&mut self) -> Result<&mut Xdp, ReplyError> {
         self.ebpf
             .program_mut(PROGRAM)

@@ -289,8 +289,8 @@ fn network_families(view: &View, encoder: &mut DescriptorEncoder) -> Result<(), 
             let labels = [
                 ("network", network.name.as_str()),
                 ("interface", &network.interface),
-                ("transmit", network.transmit),
-                ("receive", network.receive),
+                ("transmit", network.datapath().0),
+                ("receive", network.datapath().1),
             ];
             family.encode_info(&labels)?;
         }

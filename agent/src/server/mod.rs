@@ -186,8 +186,8 @@ impl Agent {
         let networks = self.view.networks.iter().enumerate().map(|(number, network)| NetworkStatus {
             name: network.name.clone(),
             interface: network.interface.clone(),
-            transmit: network.transmit.into(),
-            receive: network.receive.into(),
+            transmit: network.datapath().0.into(),
+            receive: network.datapath().1.into(),
             addresses: tally.in_network(number as u16),
             blind: network.blind(),
         });

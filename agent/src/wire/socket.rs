@@ -4,10 +4,10 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::{Departure, Transmit};
+use super::{Departure, Transmitter};
 use crate::clock::Mono;
 use crate::packet::{Frame, LEN, Sender, Templates};
-use crate::reply::Arrays;
+use crate::reply::Program;
 
 /// Frames of one system call. More gained nothing (see design), fewer cost calls.
 const BATCH: usize = 64;
@@ -62,17 +62,18 @@ impl Socket {
                 _ => {
                     let error = io::Error::last_os_error();
                     if error.kind() != io::ErrorKind::Interrupted {
-                        return Departure { sent, error: Some(error) };
+                        return Departure { sent, error: Some(error), dropped: 0 };
                     }
                 }
             }
         }
-        Departure { sent, error: None }
+        Departure { sent, error: None, dropped: 0 }
     }
 }
 
-impl Transmit for Socket {
-    fn transmit(&mut self, arrays: &Arrays, slots: &[u32], id: u16, clock: &dyn Fn() -> Mono) -> Departure {
+impl Transmitter for Socket {
+    fn transmit(&mut self, program: &Program, slots: &[u32], id: u16, clock: &dyn Fn() -> Mono) -> Departure {
+        let arrays = program.arrays();
         let mut done = 0;
         for batch in slots.chunks(BATCH) {
             self.notes.clear();
@@ -89,11 +90,11 @@ impl Transmit for Socket {
                     arrays.undo(slot, sequence, before);
                 }
                 let position = self.notes.get(departure.sent).map_or(batch.len(), |note| note.0);
-                return Departure { sent: done + position, error: departure.error };
+                return Departure { sent: done + position, error: departure.error, dropped: 0 };
             }
             done += batch.len();
         }
-        Departure { sent: done, error: None }
+        Departure { sent: done, error: None, dropped: 0 }
     }
 
     fn name(&self) -> &'static str {

@@ -1,53 +1,17 @@
-//! The agent's XDP program: recognises the answers to our own probes, writes them to `BOARD` and takes them off
-//! the wire. Whatever is not provably ours goes on to the kernel untouched.
-#![no_std]
-#![no_main]
-#![allow(unsafe_code)]
+//! The receiver: recognises the answers to our own probes and writes them to `BOARD`. Whatever is not provably ours goes on.
 
-use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::bpf_ktime_get_ns;
-use aya_ebpf::macros::{map, xdp};
-use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
 use rollcall_agent_ebpf::board::{self, Match};
 use rollcall_agent_ebpf::frame::{arp, eth, icmp, ipv4};
-use rollcall_agent_ebpf::reason::{self, Reason};
+use rollcall_agent_ebpf::reason::Reason;
 use rollcall_agent_ebpf::target::{self, Target};
 use rollcall_agent_ebpf::{checksum, config, index};
 
-/// `BPF_F_MMAPABLE` of linux/bpf.h: userspace reads and writes the array as memory.
-const MMAPABLE: u32 = 1 << 10;
-
-// The sizes here are placeholders: the agent sets them when it loads the program.
-#[map]
-static TARGET: Array<[u64; target::WORDS]> = Array::with_max_entries(1, MMAPABLE);
-#[map]
-static SENT: Array<[u64; board::SENT_WORDS]> = Array::with_max_entries(1, MMAPABLE);
-#[map]
-static BOARD: Array<[u64; board::BOARD_WORDS]> = Array::with_max_entries(1, MMAPABLE);
-#[map]
-static INDEX: Array<[u64; index::BUCKET_WORDS]> = Array::with_max_entries(1, MMAPABLE);
-#[map]
-static CONFIG: Array<[u64; config::WORDS]> = Array::with_max_entries(1, MMAPABLE);
-#[map]
-static NETWORKS: Array<[u64; config::NETWORK_WORDS]> = Array::with_max_entries(config::NETWORKS, MMAPABLE);
-#[map]
-static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(reason::COUNT, 0);
-
-/// The name carries the layout's version: an agent that speaks another one does not find its program here.
-#[xdp]
-fn rollcall_v1(ctx: XdpContext) -> u32 {
-    let reason = classify(&ctx).unwrap_or(Reason::Foreign);
-    if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
-        // SAFETY: the pointer is this CPU's own element; a program is not preempted by itself on one CPU.
-        unsafe { *counter += 1 };
-    }
-    if reason.consumed() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
-}
+use crate::maps::{BOARD, CONFIG, INDEX, NETWORKS, SENT, TARGET, now, read};
 
 /// `None`: not even the shape of an answer.
 #[inline(always)]
-fn classify(ctx: &XdpContext) -> Option<Reason> {
+pub(crate) fn classify(ctx: &XdpContext) -> Option<Reason> {
     match u16::from_be_bytes(load(ctx, eth::TYPE.start)?) {
         eth::IPV4 => echo_reply(ctx),
         eth::ARP => arp_reply(ctx),
@@ -204,19 +168,6 @@ fn publish(slot: u32, word: u64) -> Option<()> {
     Some(())
 }
 
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_ns() }
-}
-
-/// An element of a map as it is now; userspace may be writing it, word by word.
-#[inline(always)]
-fn read<T: Copy>(element: *const T) -> T {
-    // SAFETY: the pointer comes from a successful look-up and elements are plain integers, valid in every state.
-    unsafe { element.read_volatile() }
-}
-
 /// Bytes of the frame, when it is long enough.
 #[inline(always)]
 fn load<const N: usize>(ctx: &XdpContext, offset: usize) -> Option<[u8; N]> {
@@ -227,13 +178,3 @@ fn load<const N: usize>(ctx: &XdpContext, offset: usize) -> Option<[u8; N]> {
     // SAFETY: the bytes lie between data and data_end, which is what the verifier asks for as well.
     Some(unsafe { (start as *const [u8; N]).read_unaligned() })
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,116 @@
+//! The transmitter's half in the kernel: one frame of a test run becomes the probe of the next slot in `DUE`.
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_REDIRECT};
+use aya_ebpf::helpers::generated::bpf_redirect;
+use aya_ebpf::programs::XdpContext;
+use rollcall_agent_ebpf::target::{ARP, LIVE};
+use rollcall_agent_ebpf::{board, probe, run};
+
+use crate::maps::{DUE, RUN, SENT, TARGET, now, read};
+
+const TEMPLATE: usize = probe::WORDS;
+
+/// The action for this frame; `None` when no run goes on.
+#[inline(always)]
+pub(crate) fn next(ctx: &XdpContext) -> Option<u32> {
+    let run = RUN.get_ptr_mut(0)?.cast::<u64>();
+    // SAFETY: the look-up gave the whole element; these are words of it. Only this run writes the cursor.
+    let (cursor, end) = unsafe { (run.add(run::CURSOR).read_volatile(), run.add(run::END).read_volatile()) };
+    if cursor >= end {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { run.add(run::CURSOR).write_volatile(cursor + 1) };
+    // A slot that is not in use any more has no probe: the frame ends here.
+    Some(probe(ctx, run, cursor as u32).unwrap_or(XDP_DROP))
+}
+
+#[inline(always)]
+fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
+    let block = DUE.get_ptr(place / run::BLOCK as u32)?.cast::<u32>();
+    // SAFETY: a block has that many slots, and so few are added.
+    let slot = unsafe { block.add(place as usize % run::BLOCK).read_volatile() };
+    if slot == run::TRIAL {
+        write(ctx, &template(run, run::TEMPLATE_ECHO))?;
+        return Some(leave(run));
+    }
+    let target = read(TARGET.get_ptr(slot)?);
+    let flags = (target[3] >> 48) as u8;
+    if flags & LIVE == 0 {
+        return None;
+    }
+    let sent = SENT.get_ptr_mut(slot)?.cast::<u64>();
+    // SAFETY: the look-up gave the whole element of two words; only the one transmitter writes it.
+    let sequence = unsafe { board::newest_sent([sent.read_volatile(), sent.add(1).read_volatile()]) }.wrapping_add(1);
+    let frame = if flags & ARP != 0 {
+        probe::arp(&template(run, run::TEMPLATE_ARP), &target)
+    } else {
+        let sums = word(run, run::SUMS);
+        probe::echo(&template(run, run::TEMPLATE_ECHO), &target, slot, sequence, sums as u32, (sums >> 32) as u32)
+    };
+    write(ctx, &frame)?;
+    // Noted before it leaves: an answer never finds its probe missing.
+    let entry = board::sent(sequence, now());
+    // SAFETY: as above; the index is 0 or 1.
+    unsafe { sent.add(usize::from(sequence & 1)).write_volatile(entry) };
+    Some(leave(run))
+}
+
+#[inline(always)]
+fn leave(run: *mut u64) -> u32 {
+    // SAFETY: a helper that reads no memory.
+    let action = unsafe { bpf_redirect(word(run, run::INTERFACE) as u32, 0) };
+    if action == i64::from(XDP_REDIRECT) { XDP_REDIRECT } else { XDP_DROP }
+}
+
+#[inline(always)]
+fn word(run: *mut u64, at: usize) -> u64 {
+    // SAFETY: `at` is one of the constants of `run`, below its number of words.
+    unsafe { run.add(at).read_volatile() }
+}
+
+#[inline(always)]
+fn template(run: *mut u64, at: usize) -> [u64; TEMPLATE] {
+    let mut words = [0; TEMPLATE];
+    let mut i = 0;
+    while i < TEMPLATE {
+        words[i] = word(run, at + i);
+        i += 1;
+    }
+    words
+}
+
+/// Writes all 60 bytes, by whole words: frames of a test run begin at a multiple of eight (net/bpf/test_run.c,
+/// `struct xdp_page_head`).
+#[inline(always)]
+fn write(ctx: &XdpContext, frame: &[u64; probe::WORDS]) -> Option<()> {
+    let start = ctx.data();
+    if start + 60 > ctx.data_end() {
+        return None;
+    }
+    let words = start as *mut u64;
+    let mut i = 0;
+    while i < probe::WORDS - 1 {
+        // SAFETY: seven words and a half lie between data and data_end, which is what the verifier asks for as well.
+        unsafe { words.add(i).write_volatile(frame[i]) };
+        i += 1;
+    }
+    // SAFETY: as above.
+    unsafe { words.add(i).cast::<u32>().write_volatile(frame[i] as u32) };
+    Some(())
+}
+
+/// Counts frames that the kernel could not send, while a run of ours goes on.
+#[inline(always)]
+pub(crate) fn count(at: usize, frames: i32) {
+    if frames <= 0 {
+        return;
+    }
+    if let Some(run) = RUN.get_ptr_mut(0)
+        && word(run.cast(), run::ACTIVE) == 1
+    {
+        let run = run.cast::<u64>();
+        // SAFETY: a word of the element. A lost update of two CPUs could only happen with a foreign program's drops.
+        unsafe { run.add(at).write_volatile(word(run, at) + frames as u64) };
+    }
+}

@@ -1,0 +1,43 @@
+//! `RUN` and `DUE`: what userspace writes before a test run with live frames, and what the program notes while it goes on.
+//!
+//! `DUE` is a row of slots, sixteen in a block of 64 bytes: one cache line, one look-up. A run makes one frame for each of
+//! the slots between [`CURSOR`] and [`END`]. Only one run goes on at a time, so the cursor needs no lock. Outside of a run both are 0,
+//! and then no frame is made, wherever it comes in.
+
+use crate::probe;
+
+/// Slots of a block of `DUE`.
+pub const BLOCK: usize = 16;
+/// Words of a block.
+pub const BLOCK_WORDS: usize = BLOCK / 2;
+/// Slots that `DUE` holds: the most that one run sends.
+pub const DUE_MAX: usize = 4096;
+/// In place of a slot: a frame that is the echo template and nothing else, to see whether frames leave at all.
+pub const TRIAL: u32 = u32::MAX;
+/// Blocks of `DUE`.
+pub const BLOCKS: u32 = (DUE_MAX / BLOCK) as u32;
+
+/// The interface that a test run comes in from, unless told otherwise: the namespace's `lo`
+/// (`LOOPBACK_IFINDEX` of include/net/net_namespace.h). The program is never attached there.
+pub const LOOPBACK: u32 = 1;
+
+/// Words of `RUN[0]`.
+pub const WORDS: usize = TEMPLATE_ECHO + probe::WORDS;
+/// Word: the next place in `DUE`.
+pub const CURSOR: usize = 0;
+/// Word: the end of what stands in `DUE`.
+pub const END: usize = 1;
+/// Word: the interface that the frames leave by.
+pub const INTERFACE: usize = 2;
+/// Word: sums of the echo template's IP header (low half) and ICMP header (high half), in memory order.
+pub const SUMS: usize = 3;
+/// Word: frames that the driver did not take, since the program was loaded (tracepoint `xdp_devmap_xmit`).
+pub const DROPPED: usize = 4;
+/// Word: frames that could not be handed to the driver at all (tracepoint `xdp_redirect_err`).
+pub const REFUSED: usize = 5;
+/// Word: 1 while a run goes on, so that drops of other programs are not counted.
+pub const ACTIVE: usize = 6;
+/// Words: template of an ARP request.
+pub const TEMPLATE_ARP: usize = 8;
+/// Words: template of an echo request.
+pub const TEMPLATE_ECHO: usize = TEMPLATE_ARP + probe::WORDS;
