@@ -37,6 +37,9 @@ pub const DROPPED: usize = 4;
 pub const REFUSED: usize = 5;
 /// Word: 1 while a run goes on, so that drops of other programs are not counted.
 pub const ACTIVE: usize = 6;
+/// Word: the send time of the block of `DUE` that is being gone through. One for sixteen frames, which is also what the kernel
+/// hands to a driver at once (`DEV_MAP_BULK_SIZE`): reading the clock for each costs as much as building it.
+pub const NOW: usize = 7;
 /// Words: template of an ARP request.
 pub const TEMPLATE_ARP: usize = 8;
 /// Words: template of an echo request.

@@ -107,6 +107,7 @@ impl Teller {
                 // The one who asked may have hung up.
                 let _ = done.send(result);
             }
+            Note::Spent(spent) => drop(tokio::task::spawn_blocking(move || drop(spent))),
         }
     }
 

@@ -100,6 +100,11 @@ impl Judgement {
         self.misses
     }
 
+    /// Up, and nothing counted against it: one more reply changes nothing.
+    pub fn is_well(&self) -> bool {
+        self.verdict == Verdict::Up && self.blind.is_none() && self.misses == 0 && self.voids == 0
+    }
+
     /// Takes one outcome into account.
     pub fn judge(&mut self, outcome: Outcome, thresholds: Thresholds) -> Option<Turn> {
         let from = self.verdict();

@@ -2,7 +2,7 @@
 //! without waiting for the engine.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -190,10 +190,9 @@ pub struct View {
     pub arrays: ArcSwap<Arrays>,
     /// [`Shown`] of each slot.
     pub verdicts: Slots<AtomicU64>,
-    /// Outcomes of the last 32 probes of each slot: the newest in the lowest bit, one for a reply.
-    pub history: Slots<AtomicU32>,
-    /// How many of these outcomes there are.
-    pub probed: Slots<AtomicU8>,
+    /// What became of the last probes of each slot: a one, then the outcomes of up to 31 probes, the newest in the lowest bit,
+    /// one for a reply (low half); the engine's stamp of the last answered one (high half).
+    recent: Slots<AtomicU64>,
     /// Networks, by the agent's number.
     pub networks: Vec<NetworkView>,
     /// Series, by the number of their group.
@@ -221,8 +220,7 @@ impl View {
             roster: ArcSwap::from_pointee(Roster::default()),
             arrays: ArcSwap::from(arrays),
             verdicts: Slots::default(),
-            history: Slots::default(),
-            probed: Slots::default(),
+            recent: Slots::default(),
             networks,
             series: RwLock::default(),
             totals: Totals::default(),
@@ -254,26 +252,45 @@ impl View {
         self.verdicts.at(slot).store(shown.word(), Ordering::Relaxed);
     }
 
-    /// Notes an outcome; only the engine does.
-    pub fn note(&self, slot: u32, reply: bool) {
-        let history = self.history.at(slot);
-        history.store(history.load(Ordering::Relaxed) << 1 | u32::from(reply), Ordering::Relaxed);
-        let probed = self.probed.at(slot);
-        probed.store(probed.load(Ordering::Relaxed).saturating_add(1).min(32), Ordering::Relaxed);
+    /// Notes that a probe was answered, and the stamp of when it was sent; only the engine does.
+    pub fn note_reply(&self, slot: u32, stamp: u32) {
+        let recent = self.recent.at(slot);
+        let word = recent.load(Ordering::Relaxed);
+        recent.store(u64::from(outcome(word as u32, true)) | u64::from(stamp) << 32, Ordering::Relaxed);
+    }
+
+    /// Notes that a probe was missed; only the engine does.
+    pub fn note_miss(&self, slot: u32) {
+        let recent = self.recent.at(slot);
+        let word = recent.load(Ordering::Relaxed);
+        recent.store(u64::from(outcome(word as u32, false)) | word >> 32 << 32, Ordering::Relaxed);
+    }
+
+    /// The engine's stamp of the last probe that was answered; 0: none yet.
+    pub fn last_reply(&self, slot: u32) -> u32 {
+        (self.recent.at(slot).load(Ordering::Relaxed) >> 32) as u32
     }
 
     /// The last outcomes of a slot, oldest first: `!` for a reply, `.` for a miss.
     pub fn recent(&self, slot: u32) -> String {
-        let bits = self.history.at(slot).load(Ordering::Relaxed);
-        let count = self.probed.at(slot).load(Ordering::Relaxed).min(32);
-        (0..count).rev().map(|bit| if bits >> bit & 1 == 1 { '!' } else { '.' }).collect()
+        marks(self.recent.at(slot).load(Ordering::Relaxed) as u32)
     }
 
     /// Empties what is shown of a slot.
     pub fn clear(&self, slot: u32) {
-        self.history.at(slot).store(0, Ordering::Relaxed);
-        self.probed.at(slot).store(0, Ordering::Relaxed);
+        self.recent.at(slot).store(0, Ordering::Relaxed);
     }
+}
+
+/// One more outcome behind the others. The highest bit that is set only says how many there are.
+const fn outcome(bits: u32, reply: bool) -> u32 {
+    let (bits, full) = (if bits == 0 { 1 } else { bits }, 1 << 31);
+    (bits << 1) | reply as u32 | bits & full
+}
+
+fn marks(bits: u32) -> String {
+    let count = u32::BITS - bits.max(1).leading_zeros() - 1;
+    (0..count).rev().map(|bit| if bits >> bit & 1 == 1 { '!' } else { '.' }).collect()
 }
 
 #[cfg(test)]
@@ -283,6 +300,15 @@ mod tests {
     #[test]
     fn empty_word_is_pending_never_down() {
         assert_eq!(Shown::from_word(0).verdict, Verdict::Pending);
+    }
+
+    #[test]
+    fn outcomes_are_remembered_in_order_and_the_oldest_goes_first() {
+        assert_eq!(marks(0), "");
+        let few = [false, true, false].into_iter().fold(0, outcome);
+        assert_eq!(marks(few), ".!.");
+        let many = (0..100).fold(few, |bits, probe| outcome(bits, probe != 98));
+        assert_eq!(marks(many), format!("{}.!", "!".repeat(29)));
     }
 
     #[test]

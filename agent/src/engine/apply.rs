@@ -1,6 +1,7 @@
 //! Following a new table: removals at once, changes and additions piece by piece, so that the hands never wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use rand::Rng as _;
@@ -9,7 +10,9 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::way::Way;
-use super::{Class, EMPTY, Engine, Job, Note, STALL, STALL_MIN, Step};
+use super::cell::{Cell, Mark};
+use super::class::Class;
+use super::{Engine, Job, Note, STALL, STALL_MIN};
 use crate::clock::{self, Mono};
 use crate::policy::Method;
 use crate::reply::Program;
@@ -19,8 +22,10 @@ use crate::unit::{Blind, Mac, Verdict};
 use crate::verdict::{Judgement, Thresholds};
 use crate::view::{self, Series, Shown};
 
-/// Assignments carried out in one turn: well under a millisecond.
-const PIECE: usize = 1000;
+/// How long one turn may go on with a plan: so much later are its probes.
+const WORK: Duration = Duration::from_millis(1);
+/// Steps between two looks at the clock.
+const STEPS: usize = 64;
 
 impl Engine {
     /// Begins to follow a plan. The keeper sends one at a time.
@@ -28,15 +33,8 @@ impl Engine {
         if let Some(program) = larger {
             self.grow(program, now);
         }
-        // Nothing is sent to them any more, and no reply fits, from here on; the rest of their removal follows in pieces.
-        for slot in &plan.removed {
-            self.arrays.silence(*slot);
-            if let Some(cell) = self.cells.get_mut(*slot as usize) {
-                cell.live = false;
-            }
-        }
         for (number, group) in &plan.roster.groups {
-            if self.classes.get(number).is_some_and(|class| class.series.group == *group) {
+            if self.classes.get(*number).is_some_and(|class| class.series.group == *group) {
                 continue;
             }
             let series = Arc::new(Series::new(group.clone()));
@@ -51,21 +49,24 @@ impl Engine {
             };
             self.classes.insert(*number, class);
         }
-        let shortest = self.classes.values().map(|class| class.timing.timeout).min().unwrap_or(STALL);
+        let shortest = self.classes.iter().map(|(_, class)| class.timing.timeout).min().unwrap_or(STALL);
         self.stall = (shortest / 2).clamp(STALL_MIN, STALL);
         self.tell(Note::Roster(plan.roster.clone(), plan.forgotten));
-        let removals = plan.removed.into_iter().map(Step::Remove);
-        let changes = plan.changed.into_iter().map(Step::Change);
-        let left = removals.chain(changes).chain(plan.added.into_iter().map(Step::Add)).collect();
-        self.job = Some(Job { roster: plan.roster, left, done: Some(done) });
-        self.work(now);
+        let more = (plan.capacity as usize).saturating_sub(self.cells.len());
+        self.cells.reserve_exact(more);
+        self.schedule.reserve(plan.capacity);
+        let Plan { roster, removed, changed, added, .. } = plan;
+        let (removed, changed, added) = (removed.into_iter(), changed.into_iter(), added.into_iter());
+        self.job = Some(Job { roster, removed, changed, added, done });
+        self.work();
     }
 
     /// Swaps in a program with larger arrays.
     fn grow(&mut self, mut program: Program, now: Mono) {
         let (before, after) = (self.arrays.capacity(), program.arrays().capacity());
         let lost = program.take_over(&mut self.program);
-        self.program = program;
+        let old = std::mem::replace(&mut self.program, program);
+        self.tell(Note::Spent(Box::new(old)));
         self.arrays = self.program.arrays().clone();
         self.view.arrays.store(self.arrays.clone());
         info!(target: "reply", before, after, "the arrays grew");
@@ -74,38 +75,45 @@ impl Engine {
         }
     }
 
-    /// Carries out a piece of the plan under way.
-    pub(super) fn work(&mut self, now: Mono) {
+    /// Carries out a piece of the plan under way: who is gone first, then who changed, then who is new.
+    pub(super) fn work(&mut self) {
         let Some(mut job) = self.job.take() else { return };
-        for _ in 0..PIECE {
-            match job.left.pop_front() {
-                Some(Step::Remove(slot)) => self.vacate(slot),
-                Some(Step::Change(assignment)) => self.change(&job.roster, assignment, now),
-                Some(Step::Add(assignment)) => self.occupy(&job.roster, assignment, now),
-                None => break,
+        let now = clock::now();
+        while clock::now().since(now) < WORK {
+            for _ in 0..STEPS {
+                if let Some(slot) = job.removed.next() {
+                    self.vacate(slot);
+                } else if let Some(assignment) = job.changed.next() {
+                    self.change(&job.roster, assignment, now);
+                } else if let Some(assignment) = job.added.next() {
+                    self.occupy(&job.roster, assignment, now);
+                } else {
+                    self.finish(job);
+                    return;
+                }
             }
         }
-        if !job.left.is_empty() {
-            self.job = Some(job);
-            return;
-        }
-        self.classes.retain(|number, _| job.roster.groups.contains_key(number));
+        self.job = Some(job);
+    }
+
+    fn finish(&mut self, job: Job) {
+        let Job { roster, removed, changed, added, done } = job;
+        self.classes.retain(|number| roster.groups.contains_key(&number));
         if let Ok(mut series) = self.view.series.write() {
-            *series = self.classes.iter().map(|(number, class)| (*number, class.series.clone())).collect();
+            *series = self.classes.iter().map(|(number, class)| (number, class.series.clone())).collect();
         }
-        if let Some(done) = job.done.take() {
-            self.tell(Note::Done(done, Ok(())));
-        }
+        self.tell(Note::Done(done, Ok(())));
+        self.tell(Note::Spent(Box::new((removed, changed, added))));
     }
 
     fn vacate(&mut self, slot: u32) {
         let Some(cell) = self.cells.get(slot as usize).copied() else { return };
-        if let (Some(network), Some(address)) = (self.classes.get(&cell.group).and_then(|class| class.network), self.address(slot)) {
+        if let (Some(network), Some(address)) = (self.classes.get(cell.group).and_then(|class| class.network), self.address(slot)) {
             self.unlearn(network, address, slot);
         }
         self.schedule.remove(slot);
         self.arrays.vacate(slot);
-        self.cells[slot as usize] = EMPTY;
+        self.cells[slot as usize] = Cell::EMPTY;
         self.view.clear(slot);
         self.view.verdicts.at(slot).store(0, std::sync::atomic::Ordering::Relaxed);
     }
@@ -113,7 +121,7 @@ impl Engine {
     fn occupy(&mut self, roster: &Roster, assignment: Assignment, now: Mono) {
         let Assignment { slot, restored, group, .. } = assignment;
         if self.cells.len() <= slot as usize {
-            self.cells.resize(slot as usize + 1, EMPTY);
+            self.cells.resize(slot as usize + 1, Cell::EMPTY);
         }
         let mut random = rand::rng();
         let (sequence, nonce) = (random.random(), random.random());
@@ -121,7 +129,7 @@ impl Engine {
         let since_ms = restored.filter(|(verdict, _)| *verdict == judgement.verdict()).map_or(self.wall_ms, |(_, since)| since);
         // Down since before the start, should the verdict be hidden and shown again before the next miss.
         let first_miss = if judgement.verdict() == Verdict::Down { self.stamp_of_wall(since_ms) } else { 0 };
-        self.cells[slot as usize] = super::Cell { judgement, live: true, group, judged: sequence, first_miss, ..EMPTY };
+        self.cells[slot as usize] = Cell::new(judgement, group, sequence, first_miss);
         self.view.clear(slot);
         self.view.show(slot, Shown { verdict: judgement.verdict(), blind: None, misses: 0, since_ms });
         let (mut target, way) = match self.aim(roster, assignment) {
@@ -142,9 +150,9 @@ impl Engine {
 
     fn change(&mut self, roster: &Roster, assignment: Assignment, now: Mono) {
         let Assignment { slot, group, .. } = assignment;
-        let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.live) else { return };
+        let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.is_live()) else { return };
         cell.group = group;
-        let routed = cell.routed;
+        let routed = cell.has(Mark::Routed);
         let (Ok((mut aim, mut way)), Some(present)) = (self.aim(roster, assignment), self.arrays.target(slot)) else { return };
         match way {
             // The list gives no MAC, but one was learned: it is kept.
@@ -163,7 +171,7 @@ impl Engine {
     /// What the kernel side must know of an address, and which way its probes go; or why it cannot be probed.
     fn aim(&self, roster: &Roster, assignment: Assignment) -> Result<(Target, Way), Blind> {
         let record = &roster.table.records()[assignment.record as usize];
-        let class = self.classes.get(&assignment.group).ok_or(Blind::NoNetwork)?;
+        let class = self.classes.get(assignment.group).ok_or(Blind::NoNetwork)?;
         let network = class.network.ok_or(Blind::NoNetwork)?;
         if record.address().is_ipv6() {
             return Err(Blind::Unsupported);
@@ -179,8 +187,8 @@ impl Engine {
     /// Puts a slot on its dial and sees to it that its way gets known.
     fn follow(&mut self, slot: u32, way: Way, now: Mono) {
         let Some(cell) = self.cells.get_mut(slot as usize) else { return };
-        cell.routed = matches!(way, Way::Gateway(_));
-        let Some(class) = self.classes.get(&cell.group) else { return };
+        cell.mark(Mark::Routed, matches!(way, Way::Gateway(_)));
+        let Some(class) = self.classes.get(cell.group) else { return };
         let (timing, network) = (class.timing, class.network);
         self.schedule.add(slot, timing, now);
         let blind = match way {

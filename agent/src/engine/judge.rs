@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Engine, MARGIN, Note, Turned};
+use super::cell::Mark;
+use super::{Engine, MARGIN, Note, TICK, Turned};
 use crate::clock::Mono;
 use crate::unit::{Blind, Verdict};
 use crate::verdict::{Outcome, Turn};
@@ -11,28 +12,30 @@ use crate::view::Shown;
 impl Engine {
     pub(super) fn judge(&mut self, now: Mono) {
         let mut due = std::mem::take(&mut self.due);
-        self.schedule.judge(now, |slot| due.push(slot));
+        // A bucket's probes may have left up to a turn after it was due.
+        self.schedule.judge(now - (self.tick - TICK), |slot| due.push(slot));
         for slot in due.drain(..) {
             self.settle(slot, now);
         }
-        self.due = due;
-        while let Some(slot) = self.schedule.next_deadline(now) {
+        self.schedule.deadlines(now, |slot| due.push(slot));
+        for slot in due.drain(..) {
             if let Some(cell) = self.cells.get_mut(slot as usize) {
-                cell.armed = false;
+                cell.mark(Mark::Armed, false);
                 self.settle(slot, now);
             }
         }
+        self.due = due;
     }
 
     /// Sees to it that the oldest open probe of a slot is judged when its deadline has passed. A slot has one such
     /// deadline at a time; when it has come, the next open probe gets its own.
     pub(super) fn arm(&mut self, slot: u32, now: Mono) {
-        let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.live && !cell.armed) else { return };
-        let (Some(class), Some(traces)) = (self.classes.get(&cell.group), self.arrays.traces(slot)) else { return };
+        let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.is_live() && !cell.has(Mark::Armed)) else { return };
+        let (Some(class), Some(traces)) = (self.classes.get(cell.group), self.arrays.traces(slot)) else { return };
         if cell.judged != traces.newest() {
             let elapsed = traces.elapsed(cell.judged.wrapping_add(1), now.nanos()).map(Duration::from_nanos);
             let left = elapsed.map_or(Duration::ZERO, |elapsed| class.timing.timeout.saturating_sub(elapsed));
-            cell.armed = true;
+            cell.mark(Mark::Armed, true);
             self.schedule.deadline(slot, now + left + MARGIN);
         }
     }
@@ -40,15 +43,15 @@ impl Engine {
     /// Judges every probe of a slot that was answered or whose deadline has passed, in their order.
     pub(super) fn settle(&mut self, slot: u32, now: Mono) {
         loop {
-            let Some(cell) = self.cells.get(slot as usize).filter(|cell| cell.live) else { return };
-            let (Some(class), Some(traces)) = (self.classes.get(&cell.group), self.arrays.traces(slot)) else { return };
+            let Some(cell) = self.cells.get(slot as usize).filter(|cell| cell.is_live()) else { return };
+            let (Some(class), Some(traces)) = (self.classes.get(cell.group), self.arrays.traces(slot)) else { return };
             if cell.judged == traces.newest() {
                 return;
             }
             let sequence = cell.judged.wrapping_add(1);
             let elapsed = traces.elapsed(sequence, now.nanos()).map(Duration::from_nanos);
             let sent = now - elapsed.unwrap_or_default();
-            let (network, routed, timeout) = (class.network, cell.routed, class.timing.timeout);
+            let (network, routed, timeout) = (class.network, cell.has(Mark::Routed), class.timing.timeout);
             let answered = traces.answered(sequence);
             if !answered && elapsed.is_some_and(|elapsed| elapsed <= timeout) {
                 self.arm(slot, now);
@@ -68,7 +71,7 @@ impl Engine {
             }
             if answered
                 && let Some(rtt) = traces.rtt(sequence)
-                && let Some(class) = self.classes.get_mut(&self.cells[slot as usize].group)
+                && let Some(class) = self.classes.get_mut(self.cells[slot as usize].group)
             {
                 class.rtt.saturating_record(rtt);
             }
@@ -83,7 +86,7 @@ impl Engine {
     pub(super) fn outcome(&mut self, slot: u32, outcome: Outcome, sent: Mono, now: Mono) {
         let stamp = self.stamp(sent);
         let cell = &mut self.cells[slot as usize];
-        let Some(class) = self.classes.get(&cell.group) else { return };
+        let Some(class) = self.classes.get(cell.group) else { return };
         match outcome {
             Outcome::Reply => {
                 class.series.replies.add(1);
@@ -91,8 +94,11 @@ impl Engine {
                 if let Some(network) = class.network.and_then(|number| self.networks.get_mut(usize::from(number))) {
                     network.proven(sent);
                 }
-                cell.last_reply = stamp;
-                self.view.note(slot, true);
+                self.view.note_reply(slot, stamp);
+                // One more reply of an address that is up and well: nearly all that is ever judged.
+                if cell.judgement.is_well() {
+                    return;
+                }
             }
             Outcome::Miss => {
                 class.series.misses.add(1);
@@ -101,7 +107,7 @@ impl Engine {
                 if cell.judgement.misses() == 0 && cell.judgement.frozen() != Verdict::Down {
                     cell.first_miss = stamp;
                 }
-                self.view.note(slot, false);
+                self.view.note_miss(slot);
             }
             Outcome::Void(_) => {
                 class.series.voids.add(1);
@@ -142,7 +148,7 @@ impl Engine {
         };
         let (misses, blind) = (judgement.misses(), judgement.blind());
         self.view.show(slot, Shown { verdict: judgement.verdict(), blind, misses, since_ms });
-        let last_reply_ms = self.stamp_ms(cell.last_reply);
+        let last_reply_ms = self.stamp_ms(self.view.last_reply(slot));
         let Turn { from, to } = turn;
         self.tell(Note::Turn(Turned { slot, from, to, blind, misses, at_ms: self.wall_ms, since_ms, last_reply_ms }));
     }

@@ -1,16 +1,18 @@
 //! Engine: the one thread that owns schedule, verdicts, transmitters and program, and the one module that knows all stages.
 //!
-//! It turns once a [`TICK`]: take commands, carry out a piece of the plan under way, judge whose deadline passed, send
+//! It turns once a millisecond, or every four while there is little to do: take commands, carry out a piece of the plan under way, judge whose deadline passed, send
 //! what is due. Nothing it does waits: commands come in by a channel, what it has to say goes out by another, and what
 //! it knows is read by others from the [`View`].
 
 mod apply;
+mod cell;
+mod class;
 mod judge;
+mod losses;
 mod network;
 mod send;
 mod way;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -21,18 +23,24 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 pub use self::network::{Attached, Attachment};
+use self::cell::Cell;
+use self::class::Classes;
 use self::network::Network;
 use crate::alarm::Key;
 use crate::clock::{self, Mono};
 use crate::reply::{Arrays, Program};
 use crate::roster::{Assignment, Plan, Roster};
-use crate::schedule::{Pps, Schedule, Throttle, Timing};
+use crate::schedule::{Pps, Schedule, Throttle};
 use crate::unit::{Blind, Verdict};
-use crate::verdict::{Judgement, Thresholds};
-use crate::view::{self, Series, View};
+use crate::view::{self, View};
 
-/// One turn of the engine.
+/// One turn of the engine while there is much to do: probes leave a bucket of the dial at a time.
 pub const TICK: Duration = Duration::from_millis(1);
+/// One turn while there is little: a turn costs some 25 us whatever it does, most of it the kernel's for a run of live frames
+/// (PERFORMANCE.md), so few probes are sent four buckets at a time.
+const TICK_QUIET: Duration = Duration::from_millis(4);
+/// Probes a second from which on a turn's own cost is small beside theirs.
+const MUCH: u64 = 200_000;
 /// From a deadline to its judgement: a reply that came in just before it may still be on its way through the program.
 const MARGIN: Duration = Duration::from_micros(200);
 /// A pause between two turns from which on the agent itself was not well: probes under way then are evidence of nothing.
@@ -81,6 +89,8 @@ pub enum Note {
     Roster(Arc<Roster>, Vec<Key>),
     /// A command was carried out, and all before it was told: tell the one who gave it.
     Done(oneshot::Sender<Result<(), String>>, Result<(), String>),
+    /// Something large that the engine has no use for any more. Freeing it takes milliseconds, which others have.
+    Spent(Box<dyn Send>),
 }
 
 /// A verdict that turned.
@@ -104,59 +114,13 @@ pub struct Turned {
     pub last_reply_ms: Option<u64>,
 }
 
-/// The engine's own state of one slot. 24 bytes.
-#[derive(Clone, Copy, Debug)]
-struct Cell {
-    judgement: Judgement,
-    live: bool,
-    /// Behind a gateway: its MAC is the gateway's.
-    routed: bool,
-    /// A deadline stands in the schedule.
-    armed: bool,
-    /// A miss waits for the gateway to show that it is there.
-    doubted: bool,
-    /// Number of its group.
-    group: u16,
-    /// Sequence of the last probe that was judged.
-    judged: u16,
-    /// In hundredths of a second since the engine started, modulo 2^32 (1.3 years); one more than the time, 0: never.
-    first_miss: u32,
-    last_reply: u32,
-}
-
-const EMPTY: Cell = Cell {
-    judgement: Judgement::NEW,
-    live: false,
-    routed: false,
-    armed: false,
-    doubted: false,
-    group: 0,
-    judged: 0,
-    first_miss: 0,
-    last_reply: 0,
-};
-
-/// A group as the engine needs it, with what it counted since the last refresh.
-struct Class {
-    network: Option<u16>,
-    timing: Timing,
-    thresholds: Thresholds,
-    arp: bool,
-    series: Arc<Series>,
-    rtt: Histogram<u64>,
-}
-
 /// A plan that is being carried out piece by piece.
 struct Job {
     roster: Arc<Roster>,
-    left: VecDeque<Step>,
-    done: Option<oneshot::Sender<Result<(), String>>>,
-}
-
-enum Step {
-    Remove(u32),
-    Change(Assignment),
-    Add(Assignment),
+    removed: std::vec::IntoIter<u32>,
+    changed: std::vec::IntoIter<Assignment>,
+    added: std::vec::IntoIter<Assignment>,
+    done: oneshot::Sender<Result<(), String>>,
 }
 
 /// Lets a complaint that could come every millisecond through once in a while.
@@ -180,13 +144,15 @@ pub struct Engine {
     schedule: Schedule,
     throttle: Throttle,
     cells: Vec<Cell>,
-    classes: BTreeMap<u16, Class>,
+    classes: Classes,
     networks: Vec<Network>,
     job: Option<Job>,
     view: Arc<View>,
     notes: mpsc::UnboundedSender<Note>,
     start: Mono,
     last: Mono,
+    /// Until the next turn.
+    tick: Duration,
     /// Wall clock in milliseconds at this turn.
     wall_ms: u64,
     /// The last time the engine stood still, from and to.
@@ -221,13 +187,14 @@ impl Engine {
             schedule: Schedule::default(),
             throttle: Throttle::new(pps, now),
             cells: Vec::new(),
-            classes: BTreeMap::new(),
+            classes: Classes::default(),
             networks: networks.into_iter().map(Network::new).collect(),
             job: None,
             view,
             notes,
             start: now,
             last: now,
+            tick: TICK,
             wall_ms: clock::unix_ms(SystemTime::now()),
             stalled: None,
             refreshed: now,
@@ -254,7 +221,7 @@ impl Engine {
                 self.command(command, now);
             }
             self.turn(now, clock::boot_time(), clock::unix_ms(SystemTime::now()));
-            next = (next + TICK).max(now);
+            next = (next + self.tick).max(now);
             let rest = next.since(clock::now());
             if !rest.is_zero() {
                 std::thread::sleep(rest);
@@ -276,10 +243,12 @@ impl Engine {
             }
         }
         self.last = now;
-        self.work(now);
+        self.work();
         self.resolve(now);
         self.judge(now);
         self.send(now);
+        // An address under suspicion wants its verdict to the millisecond.
+        self.tick = if self.schedule.rate() >= MUCH || self.schedule.confirms() { TICK } else { TICK_QUIET };
         if now.since(self.refreshed) >= REFRESH {
             self.refreshed = now;
             self.refresh(now);
@@ -296,7 +265,7 @@ impl Engine {
 
     /// Brings into the view what is not written there directly.
     fn refresh(&mut self, now: Mono) {
-        for class in self.classes.values_mut().filter(|class| !class.rtt.is_empty()) {
+        for class in self.classes.iter_mut().filter(|class| !class.rtt.is_empty()) {
             // A scrape holds the lock for some microseconds; then the next second will do.
             if let Ok(mut rtt) = class.series.rtt.try_lock() {
                 let _ = rtt.add(&class.rtt);
@@ -322,9 +291,9 @@ impl Engine {
         }
     }
 
-    /// Now, in the hundredths of a second that cells count in.
+    /// A moment, in hundredths of a second since the start modulo 2^32 (1.3 years), plus one: 0 means never.
     fn stamp(&self, at: Mono) -> u32 {
-        ((at.since(self.start).as_millis() as u64 / 10) as u32).wrapping_add(1).max(1)
+        ((at.nanos().saturating_sub(self.start.nanos()) / 10_000_000) as u32).wrapping_add(1).max(1)
     }
 
     /// The stamp of a moment of the wall clock, also of one before the start: the difference wraps back.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tracing::{info, warn};
 
+use super::cell::Mark;
+use super::losses::Losses;
 use super::send::Batch;
 use super::{Engine, Seldom};
 use crate::clock::Mono;
@@ -115,6 +117,9 @@ pub(super) struct Network {
     pub(super) send_told: Seldom,
     /// Since when the driver takes not a single frame.
     refused: Option<Mono>,
+    /// When it did not take frames of ours.
+    pub(super) losses: Losses,
+    lost_told: Seldom,
     /// Since when the network can be seen again, while no answer has shown that its switches forward again too.
     unproven: Option<Mono>,
     /// Slots behind the gateway whose miss counts only once the gateway has shown that it is there.
@@ -144,6 +149,8 @@ impl Network {
             tried: Mono::default(),
             send_told: Seldom::default(),
             refused: None,
+            losses: Losses::default(),
+            lost_told: Seldom::default(),
             unproven: None,
             doubtful: Vec::new(),
             on_link,
@@ -186,6 +193,13 @@ impl Network {
             return false;
         }
         now.since(*self.refused.get_or_insert(now)) > REFUSED
+    }
+
+    /// The driver did not take some frames of a batch.
+    pub(super) fn lost(&mut self, frames: usize, now: Mono) {
+        if self.lost_told.now(now) {
+            warn!(target: "wire", network = %self.name, interface = %self.interface.name, frames, "the driver dropped probes of ours: those count as nothing, not as silence; is its transmit ring too small for the rate?");
+        }
     }
 
     /// Whether the gateway's MAC is known.
@@ -320,7 +334,7 @@ impl Engine {
     fn settle_doubtful(&mut self, slots: Vec<u32>, now: Mono) {
         for slot in slots {
             if let Some(cell) = self.cells.get_mut(slot as usize) {
-                cell.doubted = false;
+                cell.mark(Mark::Doubted, false);
                 self.settle(slot, now);
             }
         }
@@ -334,14 +348,14 @@ impl Engine {
             return false;
         }
         network.resolver.check(now);
-        if !std::mem::replace(&mut self.cells[slot as usize].doubted, true) {
+        if !self.cells[slot as usize].mark(Mark::Doubted, true) {
             network.doubtful.push(slot);
         }
         true
     }
 
     pub(super) fn set_blind(&mut self, slot: u32, blind: Option<Blind>) {
-        if let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.live)
+        if let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.is_live())
             && let Some(turn) = cell.judgement.set_blind(blind)
         {
             self.turned(slot, turn);
@@ -367,7 +381,7 @@ impl Engine {
         self.settle_doubtful(doubtful, now);
         for slot in 0..self.cells.len() as u32 {
             let cell = self.cells[slot as usize];
-            if cell.live && cell.routed && self.classes.get(&cell.group).is_some_and(|class| class.network == Some(number)) {
+            if cell.is_live() && cell.has(Mark::Routed) && self.classes.get(cell.group).is_some_and(|class| class.network == Some(number)) {
                 if let Some(mac) = mac {
                     self.arrays.change(slot, |target| target.mac = mac.0);
                 }
@@ -386,6 +400,7 @@ impl Engine {
         let Some(network) = self.networks.get(usize::from(network?)) else { return Some(Blind::NoNetwork) };
         match network.blind {
             Some(blind) => Some(blind),
+            None if network.losses.cover(sent) => Some(Blind::SendError),
             None if network.blind_to > Mono::default() && overlaps(network.blind_from, network.blind_to) => Some(Blind::LinkDown),
             None if routed && network.gateway_mac.is_none() => Some(Blind::NoGateway),
             None if routed && network.gateway_gone.is_some_and(|(from, to)| overlaps(from, to)) => Some(Blind::NoGateway),
@@ -395,7 +410,7 @@ impl Engine {
 
     /// Whether the gateway is known that the probes of a slot pass.
     pub(super) fn has_gateway(&self, slot: u32) -> bool {
-        let network = self.classes.get(&self.cells[slot as usize].group).and_then(|class| self.networks.get(usize::from(class.network?)));
+        let network = self.classes.get(self.cells[slot as usize].group).and_then(|class| self.networks.get(usize::from(class.network?)));
         network.is_some_and(Network::has_gateway)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::Engine;
+use super::cell::Mark;
 use super::network::Network;
 use crate::clock::{self, Mono};
 use crate::schedule::LAG_MAX;
@@ -51,15 +52,15 @@ impl Engine {
 
     /// Puts a slot into the batch of its network, if it can be probed now at all.
     fn enqueue(&mut self, slot: u32, due: Mono, now: Mono) -> bool {
-        let Some(cell) = self.cells.get(slot as usize).filter(|cell| cell.live) else { return false };
-        let Some(class) = self.classes.get(&cell.group) else { return false };
+        let Some(cell) = self.cells.get(slot as usize).filter(|cell| cell.is_live()) else { return false };
+        let Some(class) = self.classes.get(cell.group) else { return false };
         let Some(network) = class.network.and_then(|number| self.networks.get_mut(usize::from(number))) else { return false };
         // Only what makes probing impossible: any other blindness ends with the next probe that says something.
         let nowhere = matches!(cell.judgement.blind(), Some(Blind::NoMac | Blind::NoNetwork | Blind::Unsupported));
-        if network.blind.is_some() || nowhere || (cell.routed && !network.has_gateway()) {
+        if network.blind.is_some() || nowhere || (cell.has(Mark::Routed) && !network.has_gateway()) {
             return false;
         }
-        let Some(traces) = self.arrays.traces(slot) else { return false };
+        let Some(traces) = self.arrays.sent(slot) else { return false };
         let newest = traces.newest();
         let open = newest.wrapping_sub(cell.judged);
         let elapsed = |sequence| traces.elapsed(sequence, now.nanos()).map(Duration::from_nanos);
@@ -93,25 +94,49 @@ impl Engine {
                 // Stopped between noting a send time and sending: what was under way then says nothing.
                 self.stalled = Some((before, after));
             }
-            for (slot, due) in batch.slots[..departure.sent].iter().zip(&batch.due) {
-                let _ = self.late.record(now.since(*due).as_nanos() as u64);
-                if let Some(class) = self.classes.get(&self.cells[*slot as usize].group) {
-                    class.series.sent.add(1);
-                    self.view.totals.sent.add(1);
-                }
-                // The dial judges on its own what left in its turn; re-probes and late ones are asked for here.
-                if self.schedule.is_confirming(*slot) || now.since(*due) > super::TICK {
-                    self.arm(*slot, after);
+            if departure.dropped > 0 {
+                network.losses.note(before, after);
+                network.lost(departure.dropped, now);
+                if let Some(view) = self.view.networks.get(number) {
+                    view.send_errors.add(departure.dropped as u64);
                 }
             }
+            let taken = departure.sent.saturating_sub(departure.dropped);
+            let refused = network.departed(taken, now);
+            self.departed(&batch, departure.sent, now, after);
             batch.drop_first(departure.sent);
-            let refused = self.networks.get_mut(number).is_some_and(|network| network.departed(departure.sent, now));
             if let Some(error) = departure.error {
                 self.send_failed(number, &error, refused, now);
+            } else if refused {
+                self.send_failed(number, &io::Error::from_raw_os_error(libc::ENOBUFS), refused, now);
             }
         }
         if let Some(network) = self.networks.get_mut(number) {
             network.batch = batch;
+        }
+    }
+
+    /// Counts probes that left, the first `sent` of a batch, and sees to it that all will be judged.
+    fn departed(&mut self, batch: &Batch, sent: usize, now: Mono, after: Mono) {
+        let mut run = 0;
+        for (at, (slot, due)) in batch.slots[..sent].iter().zip(&batch.due).enumerate() {
+            let late = now.since(*due);
+            // The dial judges on its own what left in its turn; re-probes and late ones are asked for here.
+            if late > self.tick || self.schedule.is_confirming(*slot) {
+                self.arm(*slot, after);
+            }
+            // What stood together on the dial is counted together.
+            let group = self.cells[*slot as usize].group;
+            let last = at + 1 == sent || batch.due[at + 1] != *due || self.cells[batch.slots[at + 1] as usize].group != group;
+            run += 1;
+            if last {
+                let _ = self.late.record_n(late.as_nanos() as u64, run);
+                if let Some(class) = self.classes.get(group) {
+                    class.series.sent.add(run);
+                    self.view.totals.sent.add(run);
+                }
+                run = 0;
+            }
         }
     }
 
@@ -134,9 +159,9 @@ impl Engine {
 
     /// A turn that was lost on our side.
     fn skip(&mut self, slot: u32, reason: Blind, now: Mono) {
-        let live = self.cells.get(slot as usize).is_some_and(|cell| cell.live);
+        let live = self.cells.get(slot as usize).is_some_and(|cell| cell.is_live());
         let seen = || {
-            let class = self.classes.get(&self.cells[slot as usize].group)?;
+            let class = self.classes.get(self.cells[slot as usize].group)?;
             let network = self.networks.get(usize::from(class.network?))?;
             Some(network.blind.is_none())
         };

@@ -153,6 +153,11 @@ impl Arrays {
         Some(Traces { sent, word })
     }
 
+    /// The send times alone: all that sending must know.
+    pub fn sent(&self, slot: u32) -> Option<Traces> {
+        Some(Traces { sent: load(self.sent.words(slot)?), word: 0 })
+    }
+
     /// RTT in nanoseconds of the last reply, when there was one.
     pub fn rtt(&self, slot: u32) -> Option<u64> {
         let rtt = board::rtt(self.board.words(slot)?[0].load(Ordering::Relaxed));

@@ -84,7 +84,7 @@ impl Program {
         let program = self.ebpf.program(PROGRAM).ok_or(io::ErrorKind::NotFound)?;
         let program: &Xdp = program.try_into().map_err(|error: ProgramError| io::Error::other(error.to_string()))?;
         let frame = [0; LEN];
-        let attrs = TestRunAttrs::new().xdp_live_frames(std::env::var("RB").ok().and_then(|b| b.parse().ok()).unwrap_or(BATCH));
+        let attrs = TestRunAttrs::new().xdp_live_frames(BATCH);
         let options = TestRunOptions { data_in: Some(&frame), repeat: count, attrs, ..TestRunOptions::new() };
         match program.test_run(options) {
             Ok(_) => Ok(()),

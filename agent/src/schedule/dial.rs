@@ -35,10 +35,15 @@ pub(super) struct Dial {
     filling: Filling,
     /// Re-probes of addresses that are being confirmed: all wait the same time, so the queue is in order of time.
     pub(super) confirm: VecDeque<(Mono, u32, u8)>,
+    /// Deadlines of probes that left late, in order of time.
+    pub(super) late: VecDeque<(Mono, u32)>,
 }
 
-/// Finds the emptiest bucket in O(1): passes go round the circle with a stride that scatters them, each raising every
+/// Finds a bucket among the emptiest in O(1): passes go round the circle with a stride that scatters them, each raising every
 /// bucket to `level`; buckets that lost an address are remembered and filled first.
+///
+/// A pass over full buckets raises them by several at once (see [`grain`]): slots that were given one after the other then
+/// sit in one bucket, are probed together, and share cache lines in every array.
 #[derive(Debug)]
 struct Filling {
     level: usize,
@@ -66,11 +71,17 @@ impl Dial {
             count: 0,
             filling: Filling { level: 1, cursor: 0, stride: stride(circle), visited: 0, holes: Vec::new() },
             confirm: VecDeque::new(),
+            late: VecDeque::new(),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Probes a second.
+    pub(super) fn rate(&self) -> u64 {
+        self.count as u64 * 1_000_000_000 / (self.width * self.buckets.len() as u64)
     }
 
     pub(super) fn insert(&mut self, slot: u32) -> Seat {
@@ -91,7 +102,7 @@ impl Dial {
         }
         self.count -= 1;
         let circle = self.buckets.len();
-        if self.count + 2 * circle < self.filling.level * circle {
+        if self.count + 2 * grain(self.filling.level) * circle < self.filling.level * circle {
             // Far fewer than the level says: start the passes again from what there is.
             self.filling.level = self.count / circle + 1;
             self.filling.visited = 0;
@@ -115,7 +126,7 @@ impl Dial {
             filling.visited += 1;
             if filling.visited == circle {
                 filling.visited = 0;
-                filling.level += 1;
+                filling.level += grain(filling.level);
             }
         }
         filling.cursor
@@ -160,6 +171,12 @@ impl Dial {
         let sizes = || self.buckets.iter().map(Vec::len);
         (sizes().max().unwrap_or(0), sizes().min().unwrap_or(0))
     }
+}
+
+/// By how much a pass raises buckets of that level: an eighth at most, so that buckets stay even, and no more than share the
+/// cache lines of the arrays (four slots a line in `SENT`, `BOARD` and the engine's cells).
+fn grain(level: usize) -> usize {
+    (level / 8).clamp(1, 16)
 }
 
 /// A stride near the golden section of the circle and coprime to it: consecutive places lie far apart, and a pass

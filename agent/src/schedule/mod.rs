@@ -57,11 +57,18 @@ pub struct Schedule {
     /// Lowest bit: being confirmed; the others count its confirmations, so that an old entry of the queue is known.
     confirmations: Vec<u8>,
     backlog: VecDeque<(Mono, u32)>,
-    /// Deadlines beside the turns on the dials, the earliest first.
+    /// Deadlines beside the turns on the dials that are not in the order of their making, the earliest first.
     deadlines: BinaryHeap<Reverse<(Mono, u32)>>,
 }
 
 impl Schedule {
+    /// Makes room for that many slots.
+    pub fn reserve(&mut self, slots: u32) {
+        let more = (slots as usize).saturating_sub(self.places.len());
+        self.places.reserve_exact(more);
+        self.confirmations.reserve_exact(more);
+    }
+
     /// Puts a slot on the dial of its timing, where that is emptiest. A slot that has a place on that dial already keeps it.
     pub fn add(&mut self, slot: u32, timing: Timing, now: Mono) {
         let number = self.dial(timing, now);
@@ -166,17 +173,39 @@ impl Schedule {
     /// Asks for a judgement of the slot at that moment, beside its turn on the dial. Re-probes need it, and probes that
     /// left late. The caller sees to it that a slot has one such deadline at a time.
     pub fn deadline(&mut self, slot: u32, at: Mono) {
-        self.deadlines.push(Reverse((at, slot)));
+        // Probes of one timing that left one after the other have their deadlines in that order: no search is needed.
+        match self.dial_of(slot).map(|dial| &mut self.dials[dial].late) {
+            Some(late) if late.back().is_none_or(|(last, _)| *last <= at) => late.push_back((at, slot)),
+            _ => self.deadlines.push(Reverse((at, slot))),
+        }
     }
 
-    /// The next slot whose deadline has come.
-    pub fn next_deadline(&mut self, now: Mono) -> Option<u32> {
-        let Reverse((at, slot)) = *self.deadlines.peek()?;
-        if at > now {
-            return None;
+    /// Hands out every slot whose deadline has come.
+    pub fn deadlines(&mut self, now: Mono, mut due: impl FnMut(u32)) {
+        for dial in &mut self.dials {
+            while let Some(&(at, slot)) = dial.late.front()
+                && at <= now
+            {
+                dial.late.pop_front();
+                due(slot);
+            }
         }
-        self.deadlines.pop();
-        Some(slot)
+        while let Some(&Reverse((at, slot))) = self.deadlines.peek()
+            && at <= now
+        {
+            self.deadlines.pop();
+            due(slot);
+        }
+    }
+
+    /// Probes a second, without confirmations.
+    pub fn rate(&self) -> u64 {
+        self.dials.iter().map(Dial::rate).sum()
+    }
+
+    /// Whether any slot is being confirmed, or was a moment ago.
+    pub fn confirms(&self) -> bool {
+        self.dials.iter().any(|dial| !dial.confirm.is_empty())
     }
 
     /// Whether the slot is being confirmed.
@@ -211,7 +240,7 @@ impl Schedule {
         if let Some(&number) = self.by_timing.get(&timing) {
             return number;
         }
-        let free = self.dials.iter().position(|dial| dial.is_empty() && dial.confirm.is_empty());
+        let free = self.dials.iter().position(|dial| dial.is_empty() && dial.confirm.is_empty() && dial.late.is_empty());
         let number = match free {
             Some(number) => {
                 self.by_timing.remove(&self.dials[number].timing);

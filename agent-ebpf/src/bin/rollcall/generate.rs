@@ -49,8 +49,12 @@ fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
         probe::echo(&template(run, run::TEMPLATE_ECHO), &target, slot, sequence, sums as u32, (sums >> 32) as u32)
     };
     write(ctx, &frame)?;
+    if place as usize % run::BLOCK == 0 {
+        // SAFETY: a word of the element.
+        unsafe { run.add(run::NOW).write_volatile(now()) };
+    }
     // Noted before it leaves: an answer never finds its probe missing.
-    let entry = board::sent(sequence, now());
+    let entry = board::sent(sequence, word(run, run::NOW));
     // SAFETY: as above; the index is 0 or 1.
     unsafe { sent.add(usize::from(sequence & 1)).write_volatile(entry) };
     Some(leave(run))

@@ -1,0 +1,57 @@
+//! What the engine itself keeps of each slot.
+
+use crate::verdict::Judgement;
+
+/// The engine's own state of one slot. 16 bytes: four in a cache line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cell {
+    pub(super) judgement: Judgement,
+    marks: u8,
+    /// Number of its group.
+    pub(super) group: u16,
+    /// Sequence of the last probe that was judged.
+    pub(super) judged: u16,
+    /// In the engine's stamps: when the first of the present misses was sent; 0: never.
+    pub(super) first_miss: u32,
+}
+
+const _: () = assert!(size_of::<Cell>() == 16);
+
+/// What can be marked in a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Mark {
+    /// An address sits in the slot.
+    Live = 1 << 0,
+    /// Behind a gateway: its MAC is the gateway's.
+    Routed = 1 << 1,
+    /// A deadline stands in the schedule.
+    Armed = 1 << 2,
+    /// A miss waits for the gateway to show that it is there.
+    Doubted = 1 << 3,
+}
+
+impl Cell {
+    /// Of a slot that nobody sits in.
+    pub(super) const EMPTY: Cell = Cell { judgement: Judgement::NEW, marks: 0, group: 0, judged: 0, first_miss: 0 };
+
+    /// Of a slot in which an address sits from now on.
+    pub(super) fn new(judgement: Judgement, group: u16, judged: u16, first_miss: u32) -> Self {
+        Cell { judgement, marks: Mark::Live as u8, group, judged, first_miss }
+    }
+
+    pub(super) fn has(&self, mark: Mark) -> bool {
+        self.marks & mark as u8 != 0
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.has(Mark::Live)
+    }
+
+    /// Sets or clears a mark; returns whether it was set.
+    pub(super) fn mark(&mut self, mark: Mark, on: bool) -> bool {
+        let before = self.has(mark);
+        self.marks = if on { self.marks | mark as u8 } else { self.marks & !(mark as u8) };
+        before
+    }
+}
