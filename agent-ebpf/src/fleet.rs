@@ -10,6 +10,8 @@
 //! them or broadcast, and echo requests sent to their own MAC. A routed host answers echo requests that are sent to
 //! the gateway's MAC; the answer comes from that MAC, with one hop less to live.
 
+pub mod words;
+
 /// The agent's side of the lab.
 pub const AGENT: [u8; 4] = [10, 128, 0, 1];
 /// The gateway.
