@@ -6,7 +6,7 @@
 pub const WORDS: usize = 2;
 /// Word: the ICMP identifier in use (low 16 bits) and the one before it, which answers may still carry (next 16).
 pub const IDS: usize = 0;
-/// Word: number of buckets of `INDEX`, a power of two.
+/// Word: number of buckets of `INDEX`.
 pub const BUCKETS: usize = 1;
 
 /// Words of an entry of `NETWORKS`.

@@ -276,6 +276,11 @@ impl View {
         marks(self.recent.at(slot).load(Ordering::Relaxed) as u32)
     }
 
+    /// Begins to fetch what [`View::note_reply`] touches.
+    pub fn prefetch(&self, slot: u32) {
+        crate::reply::prefetch(self.recent.at(slot));
+    }
+
     /// Empties what is shown of a slot.
     pub fn clear(&self, slot: u32) {
         self.recent.at(slot).store(0, Ordering::Relaxed);

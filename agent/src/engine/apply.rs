@@ -9,9 +9,9 @@ use rollcall_agent_ebpf::target::{self, Target};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::way::Way;
 use super::cell::{Cell, Mark};
 use super::class::Class;
+use super::way::Way;
 use super::{Engine, Job, Note, STALL, STALL_MIN};
 use crate::clock::{self, Mono};
 use crate::policy::Method;

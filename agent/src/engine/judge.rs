@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::cell::Mark;
+use super::send::AHEAD;
 use super::{Engine, MARGIN, Note, TICK, Turned};
 use crate::clock::Mono;
+use crate::reply::prefetch;
 use crate::unit::{Blind, Verdict};
 use crate::verdict::{Outcome, Turn};
 use crate::view::Shown;
@@ -14,9 +16,17 @@ impl Engine {
         let mut due = std::mem::take(&mut self.due);
         // A bucket's probes may have left up to a turn after it was due.
         self.schedule.judge(now - (self.tick - TICK), |slot| due.push(slot));
-        for slot in due.drain(..) {
-            self.settle(slot, now);
+        for (at, slot) in due.iter().enumerate() {
+            if let Some(ahead) = due.get(at + AHEAD) {
+                self.arrays.prefetch_answer(*ahead);
+                self.view.prefetch(*ahead);
+                if let Some(cell) = self.cells.get(*ahead as usize) {
+                    prefetch(cell);
+                }
+            }
+            self.settle(*slot, now);
         }
+        due.clear();
         self.schedule.deadlines(now, |slot| due.push(slot));
         for slot in due.drain(..) {
             if let Some(cell) = self.cells.get_mut(slot as usize) {

@@ -22,10 +22,10 @@ use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-pub use self::network::{Attached, Attachment};
 use self::cell::Cell;
 use self::class::Classes;
 use self::network::Network;
+pub use self::network::{Attached, Attachment};
 use crate::alarm::Key;
 use crate::clock::{self, Mono};
 use crate::reply::{Arrays, Program};
@@ -123,6 +123,15 @@ struct Job {
     done: oneshot::Sender<Result<(), String>>,
 }
 
+/// Hands before all else: a listing, a scrape or a new table may take a core for a second, and no probe may wait for it. The
+/// engine sleeps most of each turn, so others hardly notice.
+fn come_first() {
+    let own = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(own), -20) {
+        info!(target: "engine", %error, "the engine keeps its normal priority (no CAP_SYS_NICE): on a busy machine probes may be late");
+    }
+}
+
 /// Lets a complaint that could come every millisecond through once in a while.
 #[derive(Debug, Default)]
 struct Seldom(Option<Mono>);
@@ -213,6 +222,7 @@ impl Engine {
 
     /// Turns until `stop` is set. Dropping the engine afterwards detaches the program and closes the sockets.
     pub fn run(mut self, commands: &Commands<Command>, stop: &AtomicBool) {
+        come_first();
         let mut next = clock::now();
         self.networks_start(next);
         while !stop.load(Ordering::Relaxed) {

@@ -59,8 +59,9 @@ impl Attachment {
     pub fn attach(self, number: u16, program: &mut Program) -> Result<Attached, anyhow::Error> {
         let Attachment { name, interface, gateway, on_link, sender, socket, arp, receive, transmit } = self;
         let receiver = program.attach(number, &interface, receive)?;
-        let (transmitter, refusal) = wire::choose(transmit, program, &interface, sender, socket)
-            .with_context(|| format!("network {name:?}: the in-kernel transmitter cannot be used; with `transmit = \"auto\"` a packet socket is"))?;
+        let (transmitter, refusal) = wire::choose(transmit, program, &interface, sender, socket).with_context(|| {
+            format!("network {name:?}: the in-kernel transmitter cannot be used; with `transmit = \"auto\"` a packet socket is")
+        })?;
         info!(target: "wire", network = %name, interface = %interface.name, gateway = ?gateway, transmit = transmitter.name(), receive = receiver.name(), "network attached");
         if let Some(why) = refusal {
             warn!(target: "wire", network = %name, interface = %interface.name, %why, "probes leave by a packet socket, which costs more CPU");

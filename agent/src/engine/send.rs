@@ -9,12 +9,16 @@ use super::Engine;
 use super::cell::Mark;
 use super::network::Network;
 use crate::clock::{self, Mono};
+use crate::reply::prefetch;
 use crate::schedule::LAG_MAX;
 use crate::unit::Blind;
 use crate::verdict::Outcome;
 
 /// A batch that takes longer than this was held up: it takes well under a millisecond.
 const SEND_STALL: Duration = Duration::from_millis(20);
+
+/// How many slots ahead of the one in hand memory is asked for: memory answers within the time that so many take.
+pub(super) const AHEAD: usize = 16;
 
 /// Probes of one network that are sent together. What does not leave stays for the next turn.
 #[derive(Default)]
@@ -36,7 +40,12 @@ impl Engine {
         self.schedule.advance(now, |slot| skipped.push(slot));
         let allowance = self.throttle.allowance(now);
         let mut taken = 0;
+        // What stands at the front of the queue is about to be looked at.
+        (0..AHEAD).filter_map(|by| self.schedule.ahead(by)).for_each(|slot| self.prefetch(slot));
         while taken < allowance {
+            if let Some(ahead) = self.schedule.ahead(AHEAD) {
+                self.prefetch(ahead);
+            }
             let Some((slot, due)) = self.schedule.next_due(now, |slot| skipped.push(slot)) else { break };
             taken += usize::from(self.enqueue(slot, due, now));
         }
@@ -48,6 +57,13 @@ impl Engine {
             self.skip(slot, Blind::Overload, now);
         }
         self.skipped = skipped;
+    }
+
+    fn prefetch(&self, slot: u32) {
+        self.arrays.prefetch(slot);
+        if let Some(cell) = self.cells.get(slot as usize) {
+            prefetch(cell);
+        }
     }
 
     /// Puts a slot into the batch of its network, if it can be probed now at all.
@@ -75,6 +91,7 @@ impl Engine {
         if open >= 2 && elapsed(newest.wrapping_sub(1)).is_some_and(|elapsed| elapsed <= class.timing.timeout) {
             return false;
         }
+        self.arrays.prefetch_index(slot);
         network.batch.slots.push(slot);
         network.batch.due.push(due);
         true

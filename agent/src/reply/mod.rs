@@ -24,7 +24,7 @@ use crate::link::Interface;
 
 pub use arrays::{Arrays, IndexFull, Traces};
 pub use generator::Generated;
-pub use region::Region;
+pub use region::{Region, prefetch};
 
 /// The XDP program, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ROLLCALL_XDP"));
@@ -135,7 +135,14 @@ impl Program {
             .take_map("COUNTERS")
             .ok_or_else(|| ReplyError::Load("the object has no map COUNTERS".into()))
             .and_then(|map| PerCpuArray::try_from(map).map_err(|error| ReplyError::Load(chain(&error))))?;
-        Ok(Program { ebpf, arrays: Arc::new(arrays), counters, counted: [0; reason::COUNT as usize], links: BTreeMap::new(), generates: false })
+        Ok(Program {
+            ebpf,
+            arrays: Arc::new(arrays),
+            counters,
+            counted: [0; reason::COUNT as usize],
+            links: BTreeMap::new(),
+            generates: false,
+        })
     }
 
     /// The shared arrays.

@@ -8,6 +8,18 @@ use std::sync::atomic::AtomicU64;
 
 use memmap2::{MmapOptions, MmapRaw};
 
+/// Begins to fetch a value into the cache: a hint, without effect on machines whose hint Rust does not know.
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instruction reads nothing that the program could see, and the address is one of a live value.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
 /// The elements of an array map, each of `WORDS` words, shared with the kernel.
 #[derive(Debug)]
 pub struct Region<const WORDS: usize> {
@@ -41,6 +53,13 @@ impl<const WORDS: usize> Region<WORDS> {
         // SAFETY: the mapping is page-aligned, as long as `elements` elements, lives as long as `self`, and nobody holds
         // a plain reference into it: the kernel side and we touch it by whole aligned words only, hence the atomics.
         Some(unsafe { &*self.memory.as_ptr().cast::<[AtomicU64; WORDS]>().add(index as usize) })
+    }
+
+    /// Begins to fetch an element into the cache. Nothing waits for it.
+    pub fn prefetch(&self, index: u32) {
+        if let Some(words) = self.words(index) {
+            prefetch(words);
+        }
     }
 
     /// Bytes mapped.

@@ -165,6 +165,11 @@ impl Schedule {
         None
     }
 
+    /// The slot that stands so far behind the next one in the queue of [`Schedule::next_due`].
+    pub fn ahead(&self, by: usize) -> Option<u32> {
+        self.backlog.get(by).map(|(_, slot)| *slot)
+    }
+
     /// Probes that are due and wait for their turn.
     pub fn waiting(&self) -> usize {
         self.backlog.len()

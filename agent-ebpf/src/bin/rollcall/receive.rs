@@ -109,7 +109,7 @@ fn find(network: u16, address: &[u8; 16]) -> Option<u32> {
     let buckets = read(CONFIG.get_ptr(0)?)[config::BUCKETS] as u32;
     let hash = index::hash(network, address);
     for probe in 0..index::PROBES {
-        let bucket = read(INDEX.get_ptr(index::bucket(hash.wrapping_add(u64::from(probe)), buckets))?);
+        let bucket = read(INDEX.get_ptr(index::bucket(hash, probe, buckets))?);
         for pair in bucket {
             for entry in [pair as u32, (pair >> 32) as u32] {
                 // A tag fits one foreign entry in 255; the address decides.
