@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hdrhistogram::Histogram;
@@ -132,7 +133,10 @@ pub fn rtt_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 60_000_000_000, 2).unwrap_or_else(|_| unreachable!("the bounds are constants that fit"))
 }
 
-/// Lateness of probes against their turn: 1 us to 10 s.
+/// From here on a probe is counted as very late.
+pub const VERY_LATE: Duration = Duration::from_millis(10);
+
+/// Lateness of probes against their turn, and of the engine's turns against their tick: 1 us to 10 s, in nanoseconds.
 pub fn late_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 10_000_000_000, 2).unwrap_or_else(|_| unreachable!("the bounds are constants that fit"))
 }
@@ -207,6 +211,12 @@ pub struct View {
     pub stalls: Count,
     /// Lateness of probes, in nanoseconds.
     pub late: Mutex<Histogram<u64>>,
+    /// Probes that left more than [`VERY_LATE`] after their turn: exact, where the histogram's cells are wide.
+    pub late_10ms: Count,
+    /// Time between two turns of the engine beyond its tick, in nanoseconds.
+    pub pauses: Mutex<Histogram<u64>>,
+    /// The longest of these pauses since the start, in nanoseconds.
+    pub pause_max: AtomicU64,
     /// Verdicts that turned, slots that were given and freed: whether there is anything new to keep.
     pub turns: Count,
     /// Probes that wait for their turn under the cap.
@@ -228,6 +238,9 @@ impl View {
             skipped: Count::default(),
             stalls: Count::default(),
             late: Mutex::new(late_histogram()),
+            late_10ms: Count::default(),
+            pauses: Mutex::new(late_histogram()),
+            pause_max: AtomicU64::new(0),
             turns: Count::default(),
             waiting: AtomicU64::new(0),
         }

@@ -171,6 +171,8 @@ pub struct Engine {
     id_since: Mono,
     late: Histogram<u64>,
     late_behind: u64,
+    /// Time between two turns beyond the tick.
+    pauses: Histogram<u64>,
     /// Slots to be judged in this turn; kept for its memory.
     due: Vec<u32>,
     /// Slots whose turn was lost; likewise.
@@ -211,6 +213,7 @@ impl Engine {
             id_since: now,
             late: view::late_histogram(),
             late_behind: 0,
+            pauses: view::late_histogram(),
             due: Vec::new(),
             skipped: Vec::new(),
             suspended: clock::boot_time().since(now),
@@ -242,6 +245,9 @@ impl Engine {
     /// One turn.
     fn turn(&mut self, now: Mono, boot: Mono, wall_ms: u64) {
         self.wall_ms = wall_ms;
+        let pause = clock::nanos(now.since(self.last).saturating_sub(self.tick));
+        let _ = self.pauses.record(pause);
+        self.view.pause_max.fetch_max(pause, Ordering::Relaxed);
         let suspended = boot.since(now);
         let slept = suspended.saturating_sub(std::mem::replace(&mut self.suspended, suspended));
         if now.since(self.last) + slept > self.stall {
@@ -285,6 +291,10 @@ impl Engine {
         if let Ok(mut late) = self.view.late.try_lock() {
             let _ = late.add(&self.late);
             self.late.reset();
+        }
+        if let Ok(mut pauses) = self.view.pauses.try_lock() {
+            let _ = pauses.add(&self.pauses);
+            self.pauses.reset();
         }
         for (shown, count) in self.view.frames.iter().zip(self.program.counters()) {
             shown.store(count, Ordering::Relaxed);

@@ -13,6 +13,7 @@ use crate::reply::prefetch;
 use crate::schedule::LAG_MAX;
 use crate::unit::Blind;
 use crate::verdict::Outcome;
+use crate::view::VERY_LATE;
 
 /// A batch that takes longer than this was held up: it takes well under a millisecond.
 const SEND_STALL: Duration = Duration::from_millis(20);
@@ -120,7 +121,7 @@ impl Engine {
             }
             let taken = departure.sent.saturating_sub(departure.dropped);
             let refused = network.departed(taken, now);
-            self.departed(&batch, departure.sent, now, after);
+            self.departed(&batch, departure.sent, before, after);
             batch.drop_first(departure.sent);
             if let Some(error) = departure.error {
                 self.send_failed(number, &error, refused, now);
@@ -147,7 +148,10 @@ impl Engine {
             let last = at + 1 == sent || batch.due[at + 1] != *due || self.cells[batch.slots[at + 1] as usize].group != group;
             run += 1;
             if last {
-                let _ = self.late.record_n(late.as_nanos() as u64, run);
+                let _ = self.late.record_n(clock::nanos(late), run);
+                if late > VERY_LATE {
+                    self.view.late_10ms.add(run);
+                }
                 if let Some(class) = self.classes.get(group) {
                     class.series.sent.add(run);
                     self.view.totals.sent.add(run);
@@ -185,7 +189,8 @@ impl Engine {
         if live && seen() == Some(true) {
             self.view.skipped.add(1);
             self.late_behind += 1;
-            let _ = self.late.record(LAG_MAX.as_nanos() as u64);
+            let _ = self.late.record(clock::nanos(LAG_MAX));
+            self.view.late_10ms.add(1);
             self.outcome(slot, Outcome::Void(reason), now, now);
         }
     }

@@ -1,15 +1,15 @@
 //! `GET /metrics` in OpenMetrics. Aggregates always; series of single addresses only for those that are not up, and
 //! only so many of them.
 
-use std::collections::BTreeMap;
 use std::fmt::Error;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use hdrhistogram::Histogram;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -19,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use rollcall_agent_ebpf::reason::Reason;
 
+use super::tally::Tally;
 use super::{Agent, Refusal, blocking};
 use crate::clock::unix_ms;
 use crate::roster::Roster;
@@ -28,61 +29,6 @@ use crate::view::View;
 /// Upper bounds of the RTT and lateness buckets, in seconds.
 const BUCKETS: [f64; 16] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, f64::INFINITY];
-
-/// Addresses by network, policy and verdict, counted over the roster.
-pub(super) struct Tally {
-    by_group: BTreeMap<(u16, u16), [u64; Verdict::ALL.len()]>,
-    /// The agent's number of each network of the table.
-    networks: Vec<Option<u16>>,
-    /// The first records that are not up, and how many there are in all.
-    abnormal: Vec<u32>,
-    abnormal_count: u64,
-}
-
-impl Tally {
-    pub(super) fn of(view: &View, roster: &Roster) -> Tally {
-        Tally::with_abnormal(view, roster, 0)
-    }
-
-    fn with_abnormal(view: &View, roster: &Roster, most: usize) -> Tally {
-        let (by_group, networks) = (BTreeMap::new(), roster.networks.clone());
-        let mut tally = Tally { by_group, networks, abnormal: vec![], abnormal_count: 0 };
-        let mut last = None;
-        let mut counts = [0; Verdict::ALL.len()];
-        for (index, (record, slot)) in roster.table.records().iter().zip(&roster.slots).enumerate() {
-            let group = (record.network(), record.policy());
-            if last != Some(group) {
-                tally.add(last.replace(group), &mut counts);
-            }
-            let verdict = view.shown(*slot, roster.network(record)).verdict;
-            counts[Verdict::ALL.iter().position(|v| *v == verdict).unwrap_or(0)] += 1;
-            if verdict != Verdict::Up {
-                tally.abnormal_count += 1;
-                if tally.abnormal.len() < most {
-                    tally.abnormal.push(index as u32);
-                }
-            }
-        }
-        tally.add(last, &mut counts);
-        tally
-    }
-
-    fn add(&mut self, group: Option<(u16, u16)>, counts: &mut [u64; Verdict::ALL.len()]) {
-        let Some(group) = group else { return };
-        let sums = self.by_group.entry(group).or_default();
-        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += std::mem::take(count));
-    }
-
-    pub(super) fn verdicts(&self) -> BTreeMap<String, u64> {
-        let sum = |at: usize| self.by_group.values().map(|counts| counts[at]).sum();
-        Verdict::ALL.iter().enumerate().map(|(at, verdict)| (verdict.name().to_owned(), sum(at))).collect()
-    }
-
-    pub(super) fn in_network(&self, number: u16) -> u64 {
-        let here = |network: &u16| self.networks.get(usize::from(*network)).copied().flatten() == Some(number);
-        self.by_group.iter().filter(|((network, _), _)| here(network)).map(|(_, counts)| counts.iter().sum::<u64>()).sum()
-    }
-}
 
 pub(super) async fn metrics(State(agent): State<Arc<Agent>>) -> Result<Response, Refusal> {
     let text = blocking(move || encode(&agent)).await??;
@@ -121,8 +67,9 @@ impl Collector for Scrape {
         let agent = &self.0;
         let view = &agent.view;
         let roster = view.roster.load_full();
-        let tally = Tally::with_abnormal(view, &roster, agent.abnormal_max);
+        let tally = Tally::of(view, &roster, agent.abnormal_max);
         agent_families(agent, &roster, &mut encoder)?;
+        engine_families(view, &mut encoder)?;
         verdict_families(agent, &roster, &tally, &mut encoder)?;
         probe_families(view, &mut encoder)?;
         network_families(view, &mut encoder)?;
@@ -158,6 +105,11 @@ fn agent_families(agent: &Agent, roster: &Roster, encoder: &mut DescriptorEncode
             ConstGauge::new(arrays.bytes() as i64).encode(family)?;
         }
     );
+    Ok(())
+}
+
+/// How well the engine keeps its time.
+fn engine_families(view: &View, encoder: &mut DescriptorEncoder) -> Result<(), Error> {
     family!(encoder, "rollcall_engine_stalls", "Times that the engine stood still for over 100 ms", None, MetricType::Counter, |family| {
         ConstCounter::new(view.stalls.value()).encode(family)?;
     });
@@ -188,9 +140,39 @@ fn agent_families(agent: &Agent, roster: &Roster, encoder: &mut DescriptorEncode
         Some(&Unit::Seconds),
         MetricType::Histogram,
         |family| {
-            let late = view.late.lock().map(|late| late.clone()).map_err(|_| Error)?;
-            let (sum, count, buckets) = classic(&late);
+            let (sum, count, buckets) = classic(&view.late)?;
             family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+    );
+    family!(
+        encoder,
+        "rollcall_probes_late",
+        "Probes that left later after their turn than the label says: exact, unlike the histogram near its bounds",
+        None,
+        MetricType::Counter,
+        |family| {
+            ConstCounter::new(view.late_10ms.value()).encode(family.encode_family(&[("over", "10ms")])?)?;
+        }
+    );
+    family!(
+        encoder,
+        "rollcall_engine_pause",
+        "Time between two turns of the engine beyond its tick",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+        |family| {
+            let (sum, count, buckets) = classic(&view.pauses)?;
+            family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+    );
+    family!(
+        encoder,
+        "rollcall_engine_pause_max",
+        "The longest of these pauses since the start",
+        Some(&Unit::Seconds),
+        MetricType::Gauge,
+        |family| {
+            ConstGauge::new(view.pause_max.load(Ordering::Relaxed) as f64 / 1e9).encode(family)?;
         }
     );
     Ok(())
@@ -263,8 +245,7 @@ fn probe_families(view: &View, encoder: &mut DescriptorEncoder) -> Result<(), Er
     family!(encoder, "rollcall_rtt", "Round-trip time of replies in time", Some(&Unit::Seconds), MetricType::Histogram, |family| {
         for series in &series {
             let labels = [("network", series.group.network.as_str()), ("policy", series.group.policy.name.as_str())];
-            let rtt = series.rtt.lock().map(|rtt| rtt.clone()).map_err(|_| Error)?;
-            let (sum, count, buckets) = classic(&rtt);
+            let (sum, count, buckets) = classic(&series.rtt)?;
             family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
         }
     });
@@ -377,8 +358,14 @@ fn alarm_families(agent: &Agent, encoder: &mut DescriptorEncoder) -> Result<(), 
     Ok(())
 }
 
-/// A histogram of nanoseconds as sum, count and the counts of [`BUCKETS`], in seconds.
-fn classic(histogram: &hdrhistogram::Histogram<u64>) -> (f64, u64, Vec<(f64, u64)>) {
+/// Sum, count, and the count of each bucket.
+type Classic = (f64, u64, Vec<(f64, u64)>);
+
+/// A histogram of nanoseconds as sum, count and the counts of [`BUCKETS`], in seconds. A cell of the histogram that lies
+/// across a bound, less than a hundredth of it wide, counts as beyond it.
+fn classic(histogram: &Mutex<Histogram<u64>>) -> Result<Classic, Error> {
+    // By a copy: the engine must not wait until it is read.
+    let histogram = histogram.lock().map(|histogram| histogram.clone()).map_err(|_| Error)?;
     let mut counts = [0; BUCKETS.len()];
     let mut sum = 0.0;
     for value in histogram.iter_recorded() {
@@ -387,5 +374,5 @@ fn classic(histogram: &hdrhistogram::Histogram<u64>) -> (f64, u64, Vec<(f64, u64
         counts[at] += value.count_since_last_iteration();
         sum += seconds * value.count_since_last_iteration() as f64;
     }
-    (sum, histogram.len(), BUCKETS.into_iter().zip(counts).collect())
+    Ok((sum, histogram.len(), BUCKETS.into_iter().zip(counts).collect()))
 }

@@ -2,6 +2,7 @@
 
 mod hosts;
 mod metrics;
+mod tally;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -182,7 +183,7 @@ async fn status(State(agent): State<Arc<Agent>>) -> Result<Json<Status>, Refusal
 impl Agent {
     fn status(&self) -> Status {
         let roster = self.view.roster.load();
-        let tally = metrics::Tally::of(&self.view, &roster);
+        let tally = tally::Tally::of(&self.view, &roster, 0);
         let networks = self.view.networks.iter().enumerate().map(|(number, network)| NetworkStatus {
             name: network.name.clone(),
             interface: network.interface.clone(),
