@@ -123,12 +123,17 @@ struct Job {
     done: oneshot::Sender<Result<(), String>>,
 }
 
-/// Hands before all else: a listing, a scrape or a new table may take a core for a second, and no probe may wait for it. The
-/// engine sleeps most of each turn, so others hardly notice.
+/// Hands before all else: a listing, a scrape, a new table, another program may take a core for a second, and no probe may wait
+/// for it. A nice value would not do: it counts only among the processes of one session or control group (sched(7), autogroup). The
+/// engine sleeps most of each turn, and the kernel keeps a twentieth of each second free of real-time threads.
 fn come_first() {
-    let own = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(own), -20) {
-        info!(target: "engine", %error, "the engine keeps its normal priority (no CAP_SYS_NICE): on a busy machine probes may be late");
+    use thread_priority::{
+        RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+    };
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+    let lowest = ThreadPriority::from_posix(thread_priority::ScheduleParams { sched_priority: 1 });
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), lowest, policy) {
+        info!(target: "engine", ?error, "the engine keeps its normal priority (it needs CAP_SYS_NICE for another): on a busy machine probes may be late");
     }
 }
 
