@@ -18,6 +18,8 @@ pub mod link;
 pub mod packet;
 pub mod policy;
 #[cfg(feature = "dataplane")]
+pub mod priority;
+#[cfg(feature = "dataplane")]
 pub mod register;
 #[cfg(feature = "dataplane")]
 pub mod reply;

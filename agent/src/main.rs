@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use rollcall_agent::config::{Config, NetworkConfig, TEMPLATE};
+use rollcall_agent::priority;
 use rollcall_agent::reply::Receive;
 use rollcall_agent::schedule::Pps;
 use rollcall_agent::site::Site;
@@ -104,7 +105,7 @@ fn run(settings: Settings) -> Result<()> {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let config = settings.config()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(priority::stand_back).build()?;
     let result = runtime.block_on(rollcall_agent::run::run(config));
     // What still runs on the blocking threads answers calls that nobody waits for any more.
     runtime.shutdown_background();

@@ -95,6 +95,7 @@ pub async fn run(config: Config) -> Result<()> {
         abnormal_max: config.metrics_max_abnormal,
         started: SystemTime::now(),
         pushes: tokio::sync::Mutex::new(()),
+        walks: tokio::sync::Mutex::new(()),
         stopping: stopped.clone(),
     };
     let mut ends = stopped.clone();

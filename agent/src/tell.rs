@@ -13,8 +13,9 @@ use crate::alarm::{Change, Down, Key, Service, Subject};
 use crate::api::Event;
 use crate::clock::{from_unix_ms, rfc3339, unix_ms};
 use crate::engine::{Note, Turned};
+use crate::policy::Policy;
 use crate::roster::Roster;
-use crate::table::Record;
+use crate::table::{Record, Table};
 use crate::unit::{Blind, Verdict};
 use crate::view::View;
 
@@ -22,11 +23,46 @@ use crate::view::View;
 const REMEMBERED: usize = 100_000;
 /// Events that a slow reader of the stream may lag behind.
 const STREAM: usize = 16_384;
+/// Notes that are told between two looks at what else the thread has to do: a tenth of a millisecond, or two.
+const BATCH: usize = 256;
 
 /// The events of the agent: the latest ones, and those to come.
 pub struct Events {
-    latest: RwLock<VecDeque<Arc<Event>>>,
+    latest: RwLock<VecDeque<Remembered>>,
     stream: broadcast::Sender<Arc<Event>>,
+}
+
+/// A turn as it is remembered: 32 bytes. What the table says of the address is added when somebody asks.
+#[derive(Clone, Debug)]
+struct Remembered {
+    at_ms: u64,
+    /// The policy of that time.
+    policy: Arc<str>,
+    slot: u32,
+    from: Verdict,
+    to: Verdict,
+    blind: Option<Blind>,
+}
+
+const _: () = assert!(size_of::<Remembered>() <= 32);
+
+impl Remembered {
+    /// As the API says it, of the address that sits in the slot.
+    fn event(&self, table: &Table, record: &Record) -> Event {
+        let host = table.host(record.host());
+        Event {
+            at: rfc3339(self.at_ms),
+            id: host.id().into(),
+            name: host.name().into(),
+            project: host.project().into(),
+            network: table.network(record.network()).into(),
+            address: record.address(),
+            policy: self.policy.as_ref().into(),
+            from: self.from,
+            to: self.to,
+            reason: self.blind,
+        }
+    }
 }
 
 impl Default for Events {
@@ -41,31 +77,35 @@ impl Events {
         self.stream.subscribe()
     }
 
-    /// What is remembered of a host, oldest first.
-    pub fn of(&self, host: &str) -> Vec<Event> {
+    /// What is remembered of an address, oldest first.
+    ///
+    /// # Panics
+    /// If `index` is no record of the roster's table.
+    pub fn of(&self, roster: &Roster, index: u32) -> Vec<Event> {
+        let (record, slot) = (&roster.table.records()[index as usize], roster.slots[index as usize]);
         let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
-        latest.iter().filter(|event| event.id == host).map(|event| Event::clone(event)).collect()
+        latest.iter().filter(|turn| turn.slot == slot).map(|turn| turn.event(&roster.table, record)).collect()
     }
 
-    fn push(&self, event: Event) {
-        let event = Arc::new(event);
-        // No reader is no error.
-        let _ = self.stream.send(event.clone());
+    fn push(&self, turn: Remembered, table: &Table, record: &Record) {
+        // Written out only when somebody reads; one who left since is no error.
+        if self.stream.receiver_count() > 0 {
+            let _ = self.stream.send(Arc::new(turn.event(table, record)));
+        }
         let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
         if latest.len() == REMEMBERED {
             latest.pop_front();
         }
-        latest.push_back(event);
+        latest.push_back(turn);
     }
 
-    fn forget(&self, gone: &[Key]) {
-        if gone.is_empty() {
-            return;
+    /// Forgets what is remembered of some slots; `gone` is sorted. No slot is given away again within
+    /// [`crate::roster::QUARANTINE`], so nobody else's turns are meant.
+    fn forget(&self, gone: &[u32]) {
+        if !gone.is_empty() {
+            let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
+            latest.retain(|turn| gone.binary_search(&turn.slot).is_err());
         }
-        let gone: std::collections::HashSet<(&str, std::net::IpAddr)> =
-            gone.iter().map(|key| (key.network.as_str(), key.address)).collect();
-        let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
-        latest.retain(|event| !gone.contains(&(event.network.as_str(), event.address)));
     }
 }
 
@@ -75,33 +115,33 @@ pub struct Teller {
     alarms: Service,
     events: Arc<Events>,
     roster: Arc<Roster>,
+    /// Names of the table's policies, each shared by all that is remembered under it.
+    policies: Vec<Arc<str>>,
 }
 
 impl Teller {
     /// A teller that knows no host yet.
     pub fn new(view: Arc<View>, alarms: Service, events: Arc<Events>) -> Self {
-        Teller { view, alarms, events, roster: Arc::default() }
+        Teller { view, alarms, events, roster: Arc::default(), policies: vec![] }
     }
 
     /// Tells until the engine is gone.
     pub async fn run(mut self, mut notes: mpsc::UnboundedReceiver<Note>) {
-        while let Some(note) = notes.recv().await {
-            self.tell(note);
+        let mut batch = Vec::with_capacity(BATCH);
+        while notes.recv_many(&mut batch, BATCH).await > 0 {
+            for note in batch.drain(..) {
+                self.tell(note).await;
+            }
+            // When a million addresses turn at once, the calls and the alarms get their share of the thread.
+            tokio::task::yield_now().await;
         }
     }
 
     /// Tells one note.
-    pub fn tell(&mut self, note: Note) {
+    pub async fn tell(&mut self, note: Note) {
         match note {
             Note::Turn(turned) => self.turn(turned),
-            Note::Roster(roster, gone) => {
-                self.roster = roster;
-                self.events.forget(&gone);
-                let at = from_unix_ms(unix_ms(std::time::SystemTime::now()));
-                for key in gone {
-                    self.alarms.send(Change::Forgotten { key, at });
-                }
-            }
+            Note::Roster(roster, gone) => self.take_roster(roster, gone).await,
             Note::Done(done, result) => {
                 self.view.roster.store(self.roster.clone());
                 // The one who asked may have hung up.
@@ -111,30 +151,41 @@ impl Teller {
         }
     }
 
+    async fn take_roster(&mut self, roster: Arc<Roster>, gone: Vec<Key>) {
+        let at = from_unix_ms(unix_ms(std::time::SystemTime::now()));
+        let mut slots = Vec::with_capacity(gone.len());
+        for (told, key) in gone.into_iter().enumerate() {
+            if told % BATCH == BATCH - 1 {
+                tokio::task::yield_now().await;
+            }
+            slots.extend(self.roster.table.find(&key.network, key.address).map(|record| self.roster.slots[record as usize]));
+            self.alarms.send(Change::Forgotten { key, at });
+        }
+        slots.sort_unstable();
+        self.events.forget(&slots);
+        let known = std::mem::take(&mut self.policies);
+        let name =
+            |policy: &Policy| known.iter().find(|name| ***name == *policy.name).cloned().unwrap_or_else(|| policy.name.as_str().into());
+        self.policies = roster.table.policies().iter().map(name).collect();
+        self.roster = roster;
+    }
+
     fn turn(&self, turned: Turned) {
         let Some(record) = self.roster.record(turned.slot) else { return };
         let table = &self.roster.table;
-        let host = table.host(record.host());
-        let event = Event {
-            at: rfc3339(turned.at_ms),
-            id: host.id().into(),
-            name: host.name().into(),
-            project: host.project().into(),
-            network: table.network(record.network()).into(),
-            address: record.address(),
-            policy: table.policies()[usize::from(record.policy())].name.clone(),
-            from: turned.from,
-            to: turned.to,
-            reason: turned.blind,
-        };
-        debug!(target: "verdict", host = %event.id, network = %event.network, address = %event.address, from = %event.from, to = %event.to, reason = turned.blind.map(Blind::name));
-        let key = || Key { network: event.network.clone(), address: event.address };
+        let network = || table.network(record.network());
+        debug!(target: "verdict", host = %table.host(record.host()).id(), network = %network(), address = %record.address(), from = %turned.from, to = %turned.to, reason = turned.blind.map(Blind::name));
         match turned.to {
             Verdict::Down => self.alarms.send(Change::Down(down(&self.roster, record, turned))),
-            Verdict::Up => self.alarms.send(Change::Up { key: key(), at: from_unix_ms(turned.at_ms) }),
+            Verdict::Up => {
+                let key = Key { network: network().to_owned(), address: record.address() };
+                self.alarms.send(Change::Up { key, at: from_unix_ms(turned.at_ms) });
+            }
             Verdict::Pending | Verdict::Suspect | Verdict::Unknown => {}
         }
-        self.events.push(event);
+        let policy = self.policies[usize::from(record.policy())].clone();
+        let Turned { at_ms, slot, from, to, blind, .. } = turned;
+        self.events.push(Remembered { at_ms, policy, slot, from, to, blind }, table, record);
     }
 }
 

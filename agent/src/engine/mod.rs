@@ -28,6 +28,7 @@ use self::network::Network;
 pub use self::network::{Attached, Attachment};
 use crate::alarm::Key;
 use crate::clock::{self, Mono};
+use crate::priority;
 use crate::reply::{Arrays, Program};
 use crate::roster::{Assignment, Plan, Roster};
 use crate::schedule::{Pps, Schedule, Throttle};
@@ -123,20 +124,6 @@ struct Job {
     done: oneshot::Sender<Result<(), String>>,
 }
 
-/// Hands before all else: a listing, a scrape, a new table, another program may take a core for a second, and no probe may wait
-/// for it. A nice value would not do: it counts only among the processes of one session or control group (sched(7), autogroup). The
-/// engine sleeps most of each turn, and the kernel keeps a twentieth of each second free of real-time threads.
-fn come_first() {
-    use thread_priority::{
-        RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-    };
-    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
-    let lowest = ThreadPriority::from_posix(thread_priority::ScheduleParams { sched_priority: 1 });
-    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), lowest, policy) {
-        info!(target: "engine", ?error, "the engine keeps its normal priority (it needs CAP_SYS_NICE for another): on a busy machine probes may be late");
-    }
-}
-
 /// Lets a complaint that could come every millisecond through once in a while.
 #[derive(Debug, Default)]
 struct Seldom(Option<Mono>);
@@ -230,7 +217,7 @@ impl Engine {
 
     /// Turns until `stop` is set. Dropping the engine afterwards detaches the program and closes the sockets.
     pub fn run(mut self, commands: &Commands<Command>, stop: &AtomicBool) {
-        come_first();
+        priority::come_first();
         let mut next = clock::now();
         self.networks_start(next);
         while !stop.load(Ordering::Relaxed) {

@@ -1,6 +1,7 @@
 //! `GET /v1/hosts` and `GET /v1/hosts/{id}`.
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,15 +15,18 @@ use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
 
+use super::row::{Row, Source};
+use super::stamp::Stamp;
 use super::{Agent, Refusal};
 use crate::api::{AddressDetail, AddressReport, HostDetail};
-use crate::clock::rfc3339;
 use crate::roster::Roster;
 use crate::unit::{Mac, Verdict};
 use crate::view::View;
 
-/// Records that are written between two looks at the connection.
-const PIECE: usize = 1000;
+/// Records that are looked at in one go: a fraction of a millisecond.
+const PIECE: usize = 512;
+/// Room for as many rows as JSON.
+const PIECE_BYTES: usize = PIECE * 320;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,13 +51,19 @@ enum Format {
 }
 
 impl Filter {
-    fn takes(&self, report: &AddressReport) -> bool {
+    /// `scratch` is for whatever must be written to be compared.
+    fn takes(&self, row: &Row<'_>, scratch: &mut String) -> bool {
         let same = |wish: &Option<String>, found: &str| wish.as_deref().is_none_or(|wish| wish == found);
-        self.verdict.is_none_or(|verdict| verdict == report.verdict)
-            && same(&self.network, &report.network)
-            && same(&self.project, &report.project)
-            && same(&self.policy, &report.policy)
-            && self.q.as_deref().is_none_or(|q| report.id.contains(q) || report.name.contains(q) || report.address.to_string().contains(q))
+        let mut holds = |q: &str| {
+            row.id.contains(q) || row.name.contains(q) || {
+                scratch.clear();
+                write!(scratch, "{}", row.address).is_ok() && scratch.contains(q)
+            }
+        };
+        same(&self.network, row.network)
+            && same(&self.project, row.project)
+            && same(&self.policy, row.policy)
+            && self.q.as_deref().is_none_or(&mut holds)
     }
 }
 
@@ -67,21 +77,28 @@ pub(super) async fn list(State(agent): State<Arc<Agent>>, filter: Result<Query<F
         Format::Json => "application/json",
         Format::Csv => "text/csv; charset=utf-8",
     };
-    let pieces = Pieces { view: agent.view.clone(), roster: agent.view.roster.load_full(), filter, next: 0, found: 0, state: Part::Head };
+    let roster = agent.view.roster.load_full();
+    let pieces = Pieces { agent, roster, filter, next: 0, found: 0, state: Part::Head, stamp: Stamp::default(), scratch: String::new() };
     let body = Body::from_stream(stream::unfold(pieces, |mut pieces| async {
-        tokio::task::yield_now().await;
-        pieces.piece().map(|bytes| (Ok::<_, Infallible>(bytes), pieces))
+        loop {
+            let text = pieces.turn().await?;
+            if !text.is_empty() {
+                break Some((Ok::<_, Infallible>(Bytes::from(text)), pieces));
+            }
+        }
     }));
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
 struct Pieces {
-    view: Arc<View>,
+    agent: Arc<Agent>,
     roster: Arc<Roster>,
     filter: Filter,
     next: usize,
     found: usize,
     state: Part,
+    stamp: Stamp,
+    scratch: String,
 }
 
 enum Part {
@@ -91,52 +108,82 @@ enum Part {
 }
 
 impl Pieces {
-    fn piece(&mut self) -> Option<Bytes> {
-        let mut text = String::new();
+    /// The next piece, when it is this list's turn: all lists together keep one thread busy at most, and no thread for long.
+    async fn turn(&mut self) -> Option<Vec<u8>> {
+        tokio::task::yield_now().await;
+        let agent = self.agent.clone();
+        let _turn = agent.walks.lock().await;
+        self.piece()
+    }
+
+    fn piece(&mut self) -> Option<Vec<u8>> {
         match self.state {
             Part::Head => {
-                text.push_str(match self.filter.format {
-                    Format::Json => "[",
-                    Format::Csv => "id,name,project,network,address,mac,policy,method,verdict,reason,since,rtt_seconds,misses\n",
-                });
                 self.state = Part::Rows;
+                Some(match self.filter.format {
+                    Format::Json => b"[".to_vec(),
+                    Format::Csv => b"id,name,project,network,address,mac,policy,method,verdict,reason,since,rtt_seconds,misses\n".to_vec(),
+                })
             }
             Part::Rows => {
                 let end = (self.next + PIECE).min(self.roster.slots.len());
-                let limit = self.filter.limit.unwrap_or(usize::MAX);
-                for record in self.next..end {
-                    if self.found < limit
-                        && let Some(report) = report(&self.view, &self.roster, record as u32)
-                        && self.filter.takes(&report)
-                    {
-                        self.write(&mut text, &report);
-                        self.found += 1;
-                    }
-                }
+                let mut text = match self.filter.format {
+                    Format::Json => self.json(end),
+                    Format::Csv => self.csv(end),
+                };
                 self.next = end;
-                if end == self.roster.slots.len() || self.found >= limit {
+                if end == self.roster.slots.len() || self.found >= self.most() {
                     if matches!(self.filter.format, Format::Json) {
-                        text.push_str("\n]\n");
+                        text.extend_from_slice(b"\n]\n");
                     }
                     self.state = Part::Done;
                 }
+                Some(text)
             }
-            Part::Done => return None,
+            Part::Done => None,
         }
-        Some(text.into())
     }
 
-    fn write(&self, text: &mut String, report: &AddressReport) {
-        match self.filter.format {
-            Format::Json => {
-                text.push_str(if self.found == 0 { "\n" } else { ",\n" });
-                text.push_str(&serde_json::to_string(report).unwrap_or_default());
+    fn most(&self) -> usize {
+        self.filter.limit.unwrap_or(usize::MAX)
+    }
+
+    fn json(&mut self, end: usize) -> Vec<u8> {
+        let mut text = Vec::with_capacity(PIECE_BYTES);
+        self.rows(end, |row, first| {
+            text.extend_from_slice(if first { b"\n" } else { b",\n" });
+            // Into memory, and no value of a row is one that JSON cannot say.
+            let _ = serde_json::to_writer(&mut text, row);
+        });
+        text
+    }
+
+    fn csv(&mut self, end: usize) -> Vec<u8> {
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::with_capacity(PIECE_BYTES));
+        self.rows(end, |row, _| {
+            // Likewise.
+            let _ = writer.serialize(row);
+        });
+        writer.into_inner().unwrap_or_default()
+    }
+
+    /// Writes the rows from [`Pieces::next`] that the filter takes; `write` is told whether it is the first of all.
+    fn rows(&mut self, end: usize, mut write: impl FnMut(&Row<'_>, bool)) {
+        let arrays = self.agent.view.arrays.load();
+        let source = Source { view: &self.agent.view, roster: &self.roster, arrays: &arrays };
+        let most = self.most();
+        for index in self.next..end {
+            if self.found >= most {
+                return;
             }
-            Format::Csv => {
-                let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-                if csv.serialize(report).is_ok() {
-                    text.push_str(&String::from_utf8_lossy(&csv.into_inner().unwrap_or_default()));
-                }
+            let Some(shown) = source.shown(index) else { continue };
+            if self.filter.verdict.is_some_and(|verdict| verdict != shown.verdict) {
+                continue;
+            }
+            let Some(row) = source.row(index, shown, &mut self.stamp) else { continue };
+            if self.filter.takes(&row, &mut self.scratch) {
+                write(&row, self.found == 0);
+                self.found += 1;
             }
         }
     }
@@ -144,29 +191,9 @@ impl Pieces {
 
 /// One record as the agent sees it now.
 pub(super) fn report(view: &View, roster: &Roster, index: u32) -> Option<AddressReport> {
-    let table = &roster.table;
-    let record = table.records().get(index as usize)?;
-    let slot = *roster.slots.get(index as usize)?;
-    let host = table.host(record.host());
-    let policy = &table.policies()[usize::from(record.policy())];
-    let shown = view.shown(slot, roster.network(record));
-    let arrays = view.arrays.load();
-    let mac = record.mac().or_else(|| arrays.target(slot).map(|target| Mac(target.mac)).filter(|mac| mac.is_unicast()));
-    Some(AddressReport {
-        id: host.id().into(),
-        name: host.name().into(),
-        project: host.project().into(),
-        network: table.network(record.network()).into(),
-        address: record.address(),
-        mac: mac.map(|mac| mac.to_string()),
-        policy: policy.name.clone(),
-        method: policy.method,
-        verdict: shown.verdict,
-        reason: shown.blind,
-        since: rfc3339(shown.since_ms),
-        rtt_seconds: arrays.rtt(slot).map(|nanos| nanos as f64 / 1e9),
-        misses: u32::from(shown.misses),
-    })
+    let source = Source { view, roster, arrays: &view.arrays.load() };
+    let shown = source.shown(index as usize)?;
+    Some(source.row(index as usize, shown, &mut Stamp::default())?.report())
 }
 
 pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Result<Json<HostDetail>, Refusal> {
@@ -181,16 +208,14 @@ pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<Strin
         return Err(Refusal::new(StatusCode::NOT_FOUND, format!("no host {id:?} is watched here: it is not in the table, or was stopped")));
     };
     let host = table.host(index);
-    let changes = agent.events.of(host.id());
     let arrays = agent.view.arrays.load();
     let addresses = table.addresses_of(index).filter_map(|record| {
         let now = report(&agent.view, &roster, record)?;
         let slot = roster.slots[record as usize];
-        let here = |event: &&crate::api::Event| event.network == now.network && event.address == now.address;
         Some(AddressDetail {
             recent: agent.view.recent(slot),
             other_mac: arrays.other_mac(slot).map(|(mac, _)| Mac(mac).to_string()),
-            changes: changes.iter().filter(here).cloned().collect(),
+            changes: agent.events.of(&roster, record),
             now,
         })
     });

@@ -31,6 +31,8 @@ const BUCKETS: [f64; 16] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, f64::INFINITY];
 
 pub(super) async fn metrics(State(agent): State<Arc<Agent>>) -> Result<Response, Refusal> {
+    let walker = agent.clone();
+    let _turn = walker.walks.lock().await;
     let text = blocking(move || encode(&agent)).await??;
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

@@ -2,6 +2,8 @@
 
 mod hosts;
 mod metrics;
+mod row;
+mod stamp;
 mod tally;
 
 use std::convert::Infallible;
@@ -50,6 +52,9 @@ pub struct Agent {
     pub started: SystemTime,
     /// Held by the push that is under way.
     pub pushes: tokio::sync::Mutex<()>,
+    /// Held by whoever walks over all addresses, for the time of a walk or of a piece of it: however many scrapes and
+    /// lists are asked for, they keep one thread busy.
+    pub walks: tokio::sync::Mutex<()>,
     /// True once the agent stops: streams end then.
     pub stopping: watch::Receiver<bool>,
 }
@@ -177,6 +182,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 async fn status(State(agent): State<Arc<Agent>>) -> Result<Json<Status>, Refusal> {
+    let walker = agent.clone();
+    let _turn = walker.walks.lock().await;
     blocking(move || Json(agent.status())).await
 }
 
