@@ -129,7 +129,7 @@ impl Teller {
         debug!(target: "verdict", host = %event.id, network = %event.network, address = %event.address, from = %event.from, to = %event.to, reason = turned.blind.map(Blind::name));
         let key = || Key { network: event.network.clone(), address: event.address };
         match turned.to {
-            Verdict::Down => self.alarms.send(Change::Down(down(&self.roster, record, turned))),
+            Verdict::Down => self.alarms.send(Change::Down(down(&self.roster, &record, turned))),
             Verdict::Up => self.alarms.send(Change::Up { key: key(), at: from_unix_ms(turned.at_ms) }),
             Verdict::Pending | Verdict::Suspect | Verdict::Unknown => {}
         }

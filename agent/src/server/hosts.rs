@@ -102,7 +102,7 @@ impl Pieces {
                 self.state = Part::Rows;
             }
             Part::Rows => {
-                let end = (self.next + PIECE).min(self.roster.slots.len());
+                let end = (self.next + PIECE).min(self.roster.table.end() as usize);
                 let limit = self.filter.limit.unwrap_or(usize::MAX);
                 for record in self.next..end {
                     if self.found < limit
@@ -114,7 +114,7 @@ impl Pieces {
                     }
                 }
                 self.next = end;
-                if end == self.roster.slots.len() || self.found >= limit {
+                if end == self.roster.table.end() as usize || self.found >= limit {
                     if matches!(self.filter.format, Format::Json) {
                         text.push_str("\n]\n");
                     }
@@ -145,11 +145,11 @@ impl Pieces {
 /// One record as the agent sees it now.
 pub(super) fn report(view: &View, roster: &Roster, index: u32) -> Option<AddressReport> {
     let table = &roster.table;
-    let record = table.records().get(index as usize)?;
-    let slot = *roster.slots.get(index as usize)?;
+    let record = table.record(index)?;
+    let slot = roster.slot(index)?;
     let host = table.host(record.host());
     let policy = &table.policies()[usize::from(record.policy())];
-    let shown = view.shown(slot, roster.network(record));
+    let shown = view.shown(slot, roster.network(&record));
     let arrays = view.arrays.load();
     let mac = record.mac().or_else(|| arrays.target(slot).map(|target| Mac(target.mac)).filter(|mac| mac.is_unicast()));
     Some(AddressReport {
@@ -175,7 +175,7 @@ pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<Strin
     // An address is as good as an id for somebody who has only that.
     let by_address = || {
         let address: IpAddr = id.parse().ok()?;
-        table.networks().find_map(|network| table.find(network, address)).map(|record| table.records()[record as usize].host())
+        table.networks().find_map(|network| table.find(network, address)).and_then(|id| table.record(id)).map(|record| record.host())
     };
     let Some(index) = table.find_host(&id).or_else(by_address) else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, format!("no host {id:?} is watched here: it is not in the table, or was stopped")));
@@ -185,7 +185,7 @@ pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<Strin
     let arrays = agent.view.arrays.load();
     let addresses = table.addresses_of(index).filter_map(|record| {
         let now = report(&agent.view, &roster, record)?;
-        let slot = roster.slots[record as usize];
+        let slot = roster.slot(record)?;
         let here = |event: &&crate::api::Event| event.network == now.network && event.address == now.address;
         Some(AddressDetail {
             recent: agent.view.recent(slot),

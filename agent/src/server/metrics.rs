@@ -49,17 +49,17 @@ impl Tally {
         let mut tally = Tally { by_group, networks, abnormal: vec![], abnormal_count: 0 };
         let mut last = None;
         let mut counts = [0; Verdict::ALL.len()];
-        for (index, (record, slot)) in roster.table.records().iter().zip(&roster.slots).enumerate() {
+        for (index, record, slot) in roster.iter() {
             let group = (record.network(), record.policy());
             if last != Some(group) {
                 tally.add(last.replace(group), &mut counts);
             }
-            let verdict = view.shown(*slot, roster.network(record)).verdict;
+            let verdict = view.shown(slot, roster.network(&record)).verdict;
             counts[Verdict::ALL.iter().position(|v| *v == verdict).unwrap_or(0)] += 1;
             if verdict != Verdict::Up {
                 tally.abnormal_count += 1;
                 if tally.abnormal.len() < most {
-                    tally.abnormal.push(index as u32);
+                    tally.abnormal.push(index);
                 }
             }
         }

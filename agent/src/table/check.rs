@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::bytes::Bytes;
 use super::error::TableError;
 use super::layout::{DELTA_MAGIC, Header, LabelRow, MAX_ADDRESSES, MAX_LIST, MAX_NAMES, PolicyRow, Record, Span, TABLE_MAGIC, VERSION};
-use super::bytes::Bytes;
 use super::{Sections, Table, host, sum};
 use crate::policy::{Method, Policy};
 use crate::unit::Mac;
@@ -70,11 +70,9 @@ fn checksum(header: &Header, bytes: &[u8]) -> Result<(), TableError> {
     let content = xxh3_64(&bytes[Header::CONTENT..]);
     match content == header.content.get() {
         true => Ok(()),
-        false => Err(TableError::Checksum {
-            part: "content",
-            expected: format!("{:016x}", header.content),
-            found: format!("{content:016x}"),
-        }),
+        false => {
+            Err(TableError::Checksum { part: "content", expected: format!("{:016x}", header.content), found: format!("{content:016x}") })
+        }
     }
 }
 

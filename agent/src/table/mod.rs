@@ -22,10 +22,10 @@ mod bytes;
 mod check;
 mod delta;
 mod digest;
+mod edition;
 mod error;
 mod host;
 mod layout;
-mod edition;
 #[cfg(feature = "dataplane")]
 mod mapped;
 mod number;
@@ -273,5 +273,7 @@ impl std::fmt::Debug for Table {
     }
 }
 
+#[cfg(test)]
+pub(crate) use self::edition::tests::{Cloud, Random};
 #[cfg(test)]
 mod tests;

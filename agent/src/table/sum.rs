@@ -78,8 +78,7 @@ pub(super) fn of(table: &Table) -> Digest {
             let record = &records[at.get() as usize];
             let (number, id, host_name) = table.host_parts(record.host());
             let label = *labels[number as usize].get_or_insert_with(|| label(&table.host(record.host())));
-            let shared =
-                Shared { network: networks[usize::from(record.network())], policy: policies[usize::from(record.policy())], label };
+            let shared = Shared { network: networks[usize::from(record.network())], policy: policies[usize::from(record.policy())], label };
             sum.wrapping_add(address(record, shared, id, host_name, &mut buffer))
         })
     };

@@ -96,7 +96,8 @@ impl Edition {
 
     /// Names of networks with those of a change, and what becomes of the present numbers.
     fn shared_networks(&self, changed: &Table) -> (Arc<[Box<str>]>, Vec<u16>) {
-        let missing: Vec<&str> = changed.networks().filter(|name| self.networks.binary_search_by(|known| (**known).cmp(name)).is_err()).collect();
+        let missing: Vec<&str> =
+            changed.networks().filter(|name| self.networks.binary_search_by(|known| (**known).cmp(name)).is_err()).collect();
         if missing.is_empty() {
             return (self.networks.clone(), (0..self.networks.len() as u16).collect());
         }
@@ -161,7 +162,9 @@ impl Edition {
         let networks: Vec<_> = changed.networks().map(|name| writer.network(name)).collect();
         for record in changed.records() {
             let name = &changed.policies()[usize::from(record.policy())].name;
-            let policy = place_of(policies, name).map(|at| refs[usize::from(at)]).ok_or_else(|| policy_gone(changed.network(record.network()), name))?;
+            let policy = place_of(policies, name)
+                .map(|at| refs[usize::from(at)])
+                .ok_or_else(|| policy_gone(changed.network(record.network()), name))?;
             writer.record(changed_hosts[record.host() as usize], networks[usize::from(record.network())], record, policy);
         }
         Ok(writer.finish()?)

@@ -270,4 +270,4 @@ impl std::fmt::Debug for Edition {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

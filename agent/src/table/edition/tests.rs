@@ -48,6 +48,14 @@ impl Cloud {
         }
     }
 
+    /// Only those addresses that a table has.
+    #[cfg(feature = "dataplane")]
+    pub(crate) fn without(mut self, table: &Edition) -> Cloud {
+        let known = |network: u64, at: u64| table.find(&format!("net-{network}"), IpAddr::from([10, 0, 0, at as u8])).is_some();
+        self.addresses.retain(|(network, at), _| known(*network, *at));
+        self
+    }
+
     /// Its table.
     pub(crate) fn table(&self) -> Table {
         let mut writer = Writer::new();
