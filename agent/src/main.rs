@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -12,7 +13,7 @@ use rollcall_agent::priority;
 use rollcall_agent::reply::Receive;
 use rollcall_agent::schedule::Pps;
 use rollcall_agent::site::Site;
-use rollcall_agent::table::Table;
+use rollcall_agent::table::{Edition, Table};
 use rollcall_agent::wire::Transmit;
 use tracing_subscriber::EnvFilter;
 
@@ -118,7 +119,7 @@ fn check(settings: Settings) -> Result<()> {
     if let Some(path) = &config.table {
         let table = Table::open(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
         println!("{}: {} addresses of {} hosts, digest {}", path.display(), table.len(), table.hosts(), table.digest());
-        for misfit in Site::from(&config).misfits(&table) {
+        for misfit in Site::from(&config).misfits(&Edition::of(Arc::new(table))) {
             println!("warning: {misfit}");
         }
     }

@@ -1,8 +1,6 @@
 //! Running: puts the stages together, and takes them apart again within a second of SIGTERM.
 
-use std::collections::HashSet;
 use std::future::IntoFuture;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -27,14 +25,15 @@ use crate::schedule::Pps;
 use crate::server::{self, Agent};
 use crate::site::Site;
 use crate::state::{Restored, State};
-use crate::table::{Digest, Table};
+use crate::table::{Digest, Edition, Table};
 use crate::tell::{Events, FLUSH, Teller};
-use crate::unit::Verdict;
 use crate::view::{NetworkView, View};
 use crate::wire::{ArpSocket, Socket};
 
 /// Between two looks whether verdicts must be written to the state directory.
 const KEEP: Duration = Duration::from_secs(10);
+/// Between two looks whether the table must be written whole.
+const TIDY: Duration = Duration::from_secs(5);
 /// Between two looks at the interfaces.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long calls that are under way may take when the agent stops.
@@ -47,7 +46,7 @@ pub async fn run(config: Config) -> Result<()> {
     let state = State::open(&config.state_directory)?;
     let (table, source, restored) = first_table(&config, &state)?;
     let recovery = Recovery::read(&config.routes, state.directory())?;
-    let (restored, forgotten) = reconcile(table.as_ref(), restored, &recovery);
+    let (restored, forgotten) = reconcile(&table, restored, &recovery);
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}: is another agent running? (listen)", config.listen))?;
@@ -55,7 +54,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (links, news) = Links::connect()?;
-    let mut program = Program::load(register::slots_for(table.as_ref().map_or(0, Table::len)))?;
+    let mut program = Program::load(register::slots_for(table.addresses()))?;
     let (mut attachments, mut shown) = (Vec::new(), Vec::new());
     for (number, network) in config.networks.iter().enumerate() {
         let attached = open_sockets(&links, network, &config).await?.attach(number as u16, &mut program)?;
@@ -73,9 +72,15 @@ pub async fn run(config: Config) -> Result<()> {
 
     let keeper = Keeper::new(config.networks.iter().map(|network| network.name.as_str()));
     let register = Arc::new(Register::new(keeper, commands.clone(), view.clone(), state.clone(), Site::from(&config)));
-    if let Some(table) = table {
+    let taken = {
         let register = register.clone();
-        let outcome = tokio::task::spawn_blocking(move || register.start(table, &restored)).await??;
+        tokio::task::spawn_blocking(move || match table {
+            First::None => Ok(None),
+            First::Kept(table) => register.resume(table, &restored).map(Some),
+            First::Given(table) => register.start(*table, &restored).map(Some),
+        })
+    };
+    if let Some(outcome) = taken.await?? {
         if let Some(source) = source {
             // Only now: had the start failed before, the next one must take the file again.
             state.keep_source(source)?;
@@ -88,7 +93,7 @@ pub async fn run(config: Config) -> Result<()> {
     let (stopping, stopped) = watch::channel(false);
     let agent = Agent {
         view: view.clone(),
-        register,
+        register: register.clone(),
         events,
         alarms: alarms.clone(),
         token,
@@ -104,6 +109,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut server = tokio::spawn(serve.into_future());
     let watcher = tokio::spawn(watch_links(links, news, config.clone(), commands));
     let keep = tokio::spawn(keep_verdicts(state.clone(), view.clone()));
+    let tidy = tokio::spawn(keep_tidy(register));
     info!(target: "agent", listen = %config.listen, state_directory = %config.state_directory.display(), "rollcall-agent {} is ready", env!("CARGO_PKG_VERSION"));
 
     // Nobody is told anything any more when one of these is gone: then the agent must not seem to be well.
@@ -119,6 +125,7 @@ pub async fn run(config: Config) -> Result<()> {
     stop.store(true, Ordering::Relaxed);
     watcher.abort();
     keep.abort();
+    tidy.abort();
     // The teller ends when the engine has dropped its end of the notes, so nothing that was said is lost.
     let drain = async {
         if !teller.is_finished() {
@@ -142,40 +149,72 @@ pub async fn run(config: Config) -> Result<()> {
     }
 }
 
+/// The table to begin with.
+enum First {
+    /// None: one is pushed later.
+    None,
+    /// That of the last run.
+    Kept(Edition),
+    /// The operator's file.
+    Given(Box<Table>),
+}
+
+impl First {
+    fn addresses(&self) -> usize {
+        match self {
+            First::None => 0,
+            First::Kept(table) => table.len(),
+            First::Given(table) => table.len(),
+        }
+    }
+
+    /// The id of the host that has an address.
+    fn host_at(&self, network: &str, address: std::net::IpAddr) -> Option<&str> {
+        match self {
+            First::None => None,
+            First::Kept(table) => table.find(network, address).and_then(|id| table.record(id)).map(|record| table.host(record.host()).id()),
+            First::Given(table) => table.find(network, address).map(|at| table.host(table.records()[at as usize].host()).id()),
+        }
+    }
+}
+
 /// The table to begin with: the one of the last run, unless the operator's file is a new one. And that file's digest.
-fn first_table(config: &Config, state: &State) -> Result<(Option<Table>, Option<Digest>, Restored)> {
+fn first_table(config: &Config, state: &State) -> Result<(First, Option<Digest>, Restored)> {
     let given = match &config.table {
         Some(path) => Some(Table::open(path).with_context(|| path.display().to_string())?),
         None => None,
     };
     let source = given.as_ref().map(Table::digest);
-    let kept = state.table(source);
-    if let (Some(path), Some(_)) = (&config.table, &kept) {
-        info!(target: "table", file = %path.display(), "the file has not changed since the last start: the table that was in force then is used, with what was pushed and stopped since");
-    }
-    Ok((kept.or(given), source, state.verdicts()))
+    let first = match (state.table(source), given) {
+        (Some(kept), given) => {
+            if let (Some(path), Some(_)) = (&config.table, given) {
+                info!(target: "table", file = %path.display(), "the file has not changed since the last start: the table that was in force then is used, with what was pushed and stopped since");
+            }
+            First::Kept(kept)
+        }
+        (None, Some(given)) => First::Given(Box::new(given)),
+        (None, None) => First::None,
+    };
+    Ok((first, source, state.verdicts()))
 }
 
 /// The verdicts to begin with, and what the alarm stage must forget. The alarms' journal has the last word on who is
 /// down: what it does not know as firing is probed anew, what it knows and the table does not is forgotten.
-fn reconcile(table: Option<&Table>, mut restored: Restored, recovery: &Recovery) -> (Restored, Vec<Change>) {
+fn reconcile(table: &First, mut restored: Restored, recovery: &Recovery) -> (Restored, Vec<Change>) {
     let now = SystemTime::now();
-    let mut down: HashSet<(String, IpAddr)> = HashSet::new();
     let mut forgotten: Vec<Key> = Vec::new();
+    let mut down = Vec::new();
     for alarm in &recovery.firing {
         let subject = &alarm.subject;
-        let same = |table: &Table, record: u32| table.host(table.records()[record as usize].host()).id() == subject.id;
-        if table.is_some_and(|table| table.find(&subject.network, subject.address).is_some_and(|record| same(table, record))) {
-            let key = (subject.network.clone(), subject.address);
-            restored.insert(key.clone(), (Verdict::Down, crate::clock::unix_ms(alarm.since)));
-            down.insert(key);
+        if table.host_at(&subject.network, subject.address) == Some(&*subject.id) {
+            down.push((subject.network.as_str(), subject.address, crate::clock::unix_ms(alarm.since)));
         } else {
             forgotten.push(subject.key());
         }
     }
-    let gone = |key: &&Key| table.is_none_or(|table| table.find(&key.network, key.address).is_none());
+    let gone = |key: &&Key| table.host_at(&key.network, key.address).is_none();
     forgotten.extend(recovery.waiting.iter().filter(gone).cloned());
-    restored.retain(|key, (verdict, _)| *verdict != Verdict::Down || down.contains(key));
+    restored.set_down(down);
     (restored, forgotten.into_iter().map(|key| Change::Forgotten { key, at: now }).collect())
 }
 
@@ -293,6 +332,20 @@ async fn keep_verdicts(state: State, view: Arc<View>) {
         match keep_now(&state, &view).await {
             Ok(()) => kept = Some(turns),
             Err(error) => warn!(target: "verdict", %error, "the verdicts could not be kept; trying again"),
+        }
+    }
+}
+
+/// Has the table written whole from time to time.
+async fn keep_tidy(register: Arc<Register>) {
+    let mut every = tokio::time::interval(TIDY);
+    loop {
+        every.tick().await;
+        let register = register.clone();
+        match tokio::task::spawn_blocking(move || register.tidy()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(target: "table", %error, "the table could not be written whole; trying again"),
+            Err(error) => warn!(target: "table", %error, "the table could not be written whole; please report it"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
-use crate::table::Table;
+use crate::table::Edition;
 
 /// What this agent has, as far as a table can ask for it.
 #[derive(Clone, Debug, Default)]
@@ -25,13 +25,13 @@ impl From<&Config> for Site {
 
 impl Site {
     /// One sentence for each thing that will not be as the table wishes.
-    pub fn misfits(&self, table: &Table) -> Vec<String> {
+    pub fn misfits(&self, table: &Edition) -> Vec<String> {
         let mut misfits = Vec::new();
-        let mut by_network: BTreeMap<u16, usize> = BTreeMap::new();
-        let mut used: BTreeMap<u16, usize> = BTreeMap::new();
-        for record in table.records() {
-            *by_network.entry(record.network()).or_default() += 1;
-            *used.entry(record.policy()).or_default() += 1;
+        let mut by_network: BTreeMap<u16, u32> = BTreeMap::new();
+        let mut used: BTreeMap<u16, u32> = BTreeMap::new();
+        for ((network, policy), addresses) in table.counts() {
+            *by_network.entry(*network).or_default() += addresses;
+            *used.entry(*policy).or_default() += addresses;
         }
         for (network, addresses) in by_network {
             let name = table.network(network);
@@ -44,7 +44,7 @@ impl Site {
         let mut wanted = 0.0;
         for (policy, addresses) in used {
             let policy = &table.policies()[usize::from(policy)];
-            wanted += addresses as f64 / policy.interval.as_secs_f64();
+            wanted += f64::from(addresses) / policy.interval.as_secs_f64();
             for route in policy.alarm.iter().filter(|route| !self.routes.contains(*route)) {
                 misfits.push(format!(
                     "policy {:?}: the agent has no alarm route {route:?}: alarms of {addresses} addresses do not reach it; add a [[route]]",
@@ -67,6 +67,7 @@ mod tests {
     use super::*;
     use crate::policy::{Method, Policy};
     use crate::table::Writer;
+    use std::sync::Arc;
     use std::time::Duration;
 
     #[test]
@@ -88,7 +89,7 @@ mod tests {
         let host = writer.host("h", "h", "p", []);
         writer.address(host, "a", "10.0.0.1".parse().unwrap(), None, policy);
         writer.address(host, "b", "10.0.0.1".parse().unwrap(), None, policy);
-        let misfits = Site::from(&config).misfits(&writer.finish().unwrap());
+        let misfits = Site::from(&config).misfits(&Edition::of(Arc::new(writer.finish().unwrap())));
         assert_eq!(misfits.len(), 3, "{misfits:#?}");
         assert!(misfits[0].contains("\"b\"") && misfits[1].contains("\"pager\"") && misfits[2].contains("20 probes"), "{misfits:#?}");
     }

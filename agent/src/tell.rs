@@ -15,7 +15,7 @@ use crate::clock::{from_unix_ms, rfc3339, unix_ms};
 use crate::engine::{Note, Turned};
 use crate::policy::Policy;
 use crate::roster::Roster;
-use crate::table::{Record, Table};
+use crate::table::{Edition, Record};
 use crate::unit::{Blind, Verdict};
 use crate::view::View;
 
@@ -48,7 +48,7 @@ const _: () = assert!(size_of::<Remembered>() <= 32);
 
 impl Remembered {
     /// As the API says it, of the address that sits in the slot.
-    fn event(&self, table: &Table, record: &Record) -> Event {
+    fn event(&self, table: &Edition, record: &Record) -> Event {
         let host = table.host(record.host());
         Event {
             at: rfc3339(self.at_ms),
@@ -77,17 +77,14 @@ impl Events {
         self.stream.subscribe()
     }
 
-    /// What is remembered of an address, oldest first.
-    ///
-    /// # Panics
-    /// If `index` is no record of the roster's table.
+    /// What is remembered of an address of the roster's table, oldest first.
     pub fn of(&self, roster: &Roster, index: u32) -> Vec<Event> {
-        let (record, slot) = (&roster.table.records()[index as usize], roster.slots[index as usize]);
+        let (Some(record), Some(slot)) = (roster.table.record(index), roster.slot(index)) else { return Vec::new() };
         let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
-        latest.iter().filter(|turn| turn.slot == slot).map(|turn| turn.event(&roster.table, record)).collect()
+        latest.iter().filter(|turn| turn.slot == slot).map(|turn| turn.event(&roster.table, &record)).collect()
     }
 
-    fn push(&self, turn: Remembered, table: &Table, record: &Record) {
+    fn push(&self, turn: Remembered, table: &Edition, record: &Record) {
         // Written out only when somebody reads; one who left since is no error.
         if self.stream.receiver_count() > 0 {
             let _ = self.stream.send(Arc::new(turn.event(table, record)));
@@ -158,7 +155,7 @@ impl Teller {
             if told % BATCH == BATCH - 1 {
                 tokio::task::yield_now().await;
             }
-            slots.extend(self.roster.table.find(&key.network, key.address).map(|record| self.roster.slots[record as usize]));
+            slots.extend(self.roster.table.find(&key.network, key.address).and_then(|record| self.roster.slot(record)));
             self.alarms.send(Change::Forgotten { key, at });
         }
         slots.sort_unstable();
@@ -176,7 +173,7 @@ impl Teller {
         let network = || table.network(record.network());
         debug!(target: "verdict", host = %table.host(record.host()).id(), network = %network(), address = %record.address(), from = %turned.from, to = %turned.to, reason = turned.blind.map(Blind::name));
         match turned.to {
-            Verdict::Down => self.alarms.send(Change::Down(down(&self.roster, record, turned))),
+            Verdict::Down => self.alarms.send(Change::Down(down(&self.roster, &record, turned))),
             Verdict::Up => {
                 let key = Key { network: network().to_owned(), address: record.address() };
                 self.alarms.send(Change::Up { key, at: from_unix_ms(turned.at_ms) });
@@ -185,7 +182,7 @@ impl Teller {
         }
         let policy = self.policies[usize::from(record.policy())].clone();
         let Turned { at_ms, slot, from, to, blind, .. } = turned;
-        self.events.push(Remembered { at_ms, policy, slot, from, to, blind }, table, record);
+        self.events.push(Remembered { at_ms, policy, slot, from, to, blind }, table, &record);
     }
 }
 

@@ -170,7 +170,7 @@ impl Engine {
 
     /// What the kernel side must know of an address, and which way its probes go; or why it cannot be probed.
     fn aim(&self, roster: &Roster, assignment: Assignment) -> Result<(Target, Way), Blind> {
-        let record = &roster.table.records()[assignment.record as usize];
+        let record = roster.table.record(assignment.record).ok_or(Blind::NoNetwork)?;
         let class = self.classes.get(assignment.group).ok_or(Blind::NoNetwork)?;
         let network = class.network.ok_or(Blind::NoNetwork)?;
         if record.address().is_ipv6() {

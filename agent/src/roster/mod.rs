@@ -4,9 +4,7 @@
 //! An address that did not change keeps its slot, and with it phase and state. A freed slot rests for
 //! [`QUARANTINE`] before it is given away, so nothing that was said about its old host is taken for the new one.
 
-use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +13,15 @@ use rollcall_agent_ebpf::SLOTS_MAX;
 use crate::alarm::Key;
 use crate::clock::Mono;
 use crate::policy::Policy;
-use crate::table::{Digest, Record, Table};
+use crate::state::Restored;
+use crate::table::{Digest, Edition, Record};
 use crate::unit::Verdict;
+
+mod differ;
+mod seats;
+
+use self::differ::Differ;
+use self::seats::{Seats, VACANT};
 
 /// How long a freed slot rests.
 pub const QUARANTINE: Duration = Duration::from_secs(10);
@@ -33,40 +38,57 @@ pub struct Group {
 }
 
 /// A table with its slots.
+#[derive(Default)]
 pub struct Roster {
     /// The table.
-    pub table: Arc<Table>,
-    /// Its digest, computed once.
+    pub table: Edition,
+    /// Its digest.
     pub digest: Digest,
     /// The generation in force; 0 before the first table.
     pub generation: u64,
-    /// Slot of each record.
-    pub slots: Vec<u32>,
-    /// Record of each slot.
-    records: Vec<u32>,
     /// The agent's number of each network of the table.
     pub networks: Vec<Option<u16>>,
     /// Groups in use, by their number.
     pub groups: HashMap<u16, Arc<Group>>,
-}
-
-/// No record in this slot.
-const VACANT: u32 = u32::MAX;
-
-impl Default for Roster {
-    fn default() -> Self {
-        let table = Arc::new(Table::empty());
-        Roster { digest: table.digest(), table, generation: 0, slots: vec![], records: vec![], networks: vec![], groups: HashMap::new() }
-    }
+    /// Group number by network and policy of the table.
+    numbers: BTreeMap<(u16, u16), u16>,
+    /// Of the records of the table's base.
+    base: Arc<Seats>,
+    /// Of the records of its patch.
+    patch: Seats,
 }
 
 impl Roster {
-    /// The record of a slot, when an address of this table sits there.
-    pub fn record(&self, slot: u32) -> Option<&Record> {
-        match self.records.get(slot as usize) {
-            None | Some(&VACANT) => None,
-            Some(&record) => self.table.records().get(record as usize),
+    fn new(
+        table: Edition,
+        seats: (Arc<Seats>, Seats),
+        networks: Vec<Option<u16>>,
+        groups: HashMap<u16, Arc<Group>>,
+        numbers: BTreeMap<(u16, u16), u16>,
+    ) -> Roster {
+        let (base, patch) = seats;
+        Roster { digest: table.digest(), generation: table.generation(), table, networks, groups, numbers, base, patch }
+    }
+
+    /// The slot of an address by its number in the table.
+    pub fn slot(&self, id: u32) -> Option<u32> {
+        match id.checked_sub(self.first_of_patch()) {
+            Some(at) => self.patch.slot(at),
+            None => self.table.record(id).and_then(|_| self.base.slot(id)),
         }
+    }
+
+    /// The number in the table of the address in a slot, when one of this table sits there.
+    pub fn id(&self, slot: u32) -> Option<u32> {
+        match self.patch.record(slot) {
+            Some(at) => Some(self.first_of_patch() + at),
+            None => self.base.record(slot).filter(|id| self.table.record(*id).is_some()),
+        }
+    }
+
+    /// The record of a slot, when an address of this table sits there.
+    pub fn record(&self, slot: u32) -> Option<Record> {
+        self.id(slot).and_then(|id| self.table.record(id))
     }
 
     /// The agent's number of the network of a record.
@@ -74,8 +96,71 @@ impl Roster {
         self.networks.get(usize::from(record.network())).copied().flatten()
     }
 
-    fn key(&self, record: &Record) -> (&str, [u8; 16]) {
-        (self.table.network(record.network()), record.octets())
+    /// All addresses, sorted by (network name, address): number in the table, record, slot.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Record, u32)> + '_ {
+        let first = self.first_of_patch();
+        let mut base = self.base.in_order();
+        self.table.iter().filter_map(move |(id, record)| {
+            let slot = if id < first { base(id) } else { self.patch.slot(id - first) };
+            slot.map(|slot| (id, record, slot))
+        })
+    }
+
+    /// The same table, of the same generation, told in another way: everybody stays in the slot.
+    ///
+    /// # Panics
+    /// If it is not the same table.
+    pub fn retold(&self, table: Edition) -> Roster {
+        assert_eq!((table.digest(), table.len()), (self.digest, self.table.len()), "another table is pushed, not retold");
+        let mut slots = Draft::of(&table);
+        for ((id, _), (_, _, slot)) in table.iter().zip(self.iter()) {
+            slots.set(id, slot);
+        }
+        let network = |name: &str| self.table.networks().position(|known| known == name);
+        let places: Vec<Option<usize>> = table.networks().map(network).collect();
+        let networks = places.iter().map(|place| place.and_then(|place| self.networks[place])).collect();
+        let policy = |name: &str| self.table.policies().iter().position(|known| known.name == name);
+        let number = |(network, policy_of): (u16, u16)| {
+            let policy = policy(&table.policies()[usize::from(policy_of)].name)? as u16;
+            self.numbers.get(&(places[usize::from(network)]? as u16, policy)).copied()
+        };
+        let numbers = table.counts().keys().filter_map(|pair| Some((*pair, number(*pair)?))).collect();
+        let (base, patch) = slots.seats();
+        Roster::new(table.with_generation(self.generation), (Arc::new(base), patch), networks, self.groups.clone(), numbers)
+    }
+
+    fn first_of_patch(&self) -> u32 {
+        self.table.base().len() as u32
+    }
+}
+
+/// Slots that are given, by the number of the address.
+struct Draft {
+    base: Vec<u32>,
+    patch: Vec<u32>,
+}
+
+impl Draft {
+    fn of(table: &Edition) -> Draft {
+        let base = table.base().len();
+        Draft { base: vec![VACANT; base], patch: vec![VACANT; table.end() as usize - base] }
+    }
+
+    /// Only the patch is given anew.
+    fn of_patch(table: &Edition) -> Draft {
+        Draft { base: vec![], patch: vec![VACANT; table.end() as usize - table.base().len()] }
+    }
+
+    fn set(&mut self, id: u32, slot: u32) {
+        let at = id as usize;
+        match self.base.get_mut(at) {
+            Some(seat) => *seat = slot,
+            None => self.patch[at - self.base.len()] = slot,
+        }
+    }
+
+    fn seats(self) -> (Seats, Seats) {
+        (Seats::of(self.base), Seats::of(self.patch))
     }
 }
 
@@ -110,6 +195,14 @@ pub struct Plan {
     pub capacity: u32,
 }
 
+impl Plan {
+    /// The same table told in another way: nothing to do, but everybody must know.
+    pub fn retold(roster: Arc<Roster>, capacity: u32) -> Plan {
+        let unchanged = roster.table.len() as u64;
+        Plan { roster, removed: vec![], forgotten: vec![], changed: vec![], added: vec![], unchanged, capacity }
+    }
+}
+
 /// More addresses than slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -140,20 +233,13 @@ impl Keeper {
     }
 
     /// Plans the way from the present roster to a new table. Nothing has changed when it returns an error.
-    pub fn plan(
-        &mut self,
-        present: &Roster,
-        table: Arc<Table>,
-        generation: u64,
-        restored: &HashMap<(String, IpAddr), (Verdict, u64)>,
-        now: Mono,
-    ) -> Result<Plan, PlanError> {
-        let digest = table.digest();
+    pub fn plan(&mut self, present: &Roster, table: Edition, restored: &Restored, now: Mono) -> Result<Plan, PlanError> {
         let networks: Vec<_> = table.networks().map(|name| self.networks.get(name).copied()).collect();
         let (groups, numbers) = self.group_numbers(present, &table, &networks)?;
-        let mut differ = Differ::new(present, &table, &numbers);
-        differ.run(&self.groups);
-        let Differ { mut removed, forgotten, changed, added, mut slots, unchanged, .. } = differ;
+        // What neither table changed of one base has the slot and the group that it had.
+        let small = present.table.same_base(&table) && same_groups(present, &table, &numbers);
+        let differ = Differ::new(present, &table, &numbers);
+        let Differ { mut removed, forgotten, changed, added, kept, .. } = if small { differ.small() } else { differ.whole() };
         removed.sort_unstable();
 
         let resting = self.free.iter().take_while(|(at, _)| now.since(*at) >= QUARANTINE).count();
@@ -161,16 +247,19 @@ impl Keeper {
         if u64::from(self.next) + fresh > u64::from(SLOTS_MAX) {
             return Err(PlanError::TooManyAddresses(table.len()));
         }
+        let mut slots = if small { Draft::of_patch(&table) } else { Draft::of(&table) };
+        let first = if small { table.base().len() as u32 } else { 0 };
+        for (id, slot) in kept.into_iter().chain(changed.iter().map(|assignment| (assignment.record, assignment.slot))) {
+            slots.set(id - first, slot);
+        }
+        let known: Vec<_> = table.networks().map(|name| restored.network(name)).collect();
         let added: Vec<Assignment> = added
             .into_iter()
             .map(|(record, group)| {
                 let slot = self.slot(now);
-                slots[record as usize] = slot;
+                slots.set(record - first, slot);
                 let restored = (!restored.is_empty())
-                    .then(|| {
-                        let found = &table.records()[record as usize];
-                        restored.get(&(table.network(found.network()).to_owned(), found.address())).copied()
-                    })
+                    .then(|| table.record(record).and_then(|found| Restored::verdict(known[usize::from(found.network())], found.octets())))
                     .flatten();
                 Assignment { slot, record, group, restored }
             })
@@ -178,9 +267,10 @@ impl Keeper {
         self.free.extend(removed.iter().map(|slot| (now, *slot)));
         self.groups = groups.iter().map(|(number, group)| (group.clone(), *number)).collect();
 
-        let mut records = vec![VACANT; self.next as usize];
-        slots.iter().enumerate().for_each(|(record, slot)| records[*slot as usize] = record as u32);
-        let roster = Arc::new(Roster { table, digest, generation, slots, records, networks, groups });
+        let unchanged = (table.len() - added.len() - changed.len()) as u64;
+        let (base, patch) = slots.seats();
+        let base = if small { present.base.clone() } else { Arc::new(base) };
+        let roster = Arc::new(Roster::new(table, (base, patch), networks, groups, numbers));
         Ok(Plan { roster, removed, forgotten, changed, added, unchanged, capacity: self.next })
     }
 
@@ -203,16 +293,13 @@ impl Keeper {
     fn group_numbers(
         &self,
         present: &Roster,
-        table: &Table,
+        table: &Edition,
         networks: &[Option<u16>],
-    ) -> Result<(HashMap<u16, Arc<Group>>, HashMap<(u16, u16), u16>), PlanError> {
-        let used: HashSet<(u16, u16)> = table.records().iter().map(|record| (record.network(), record.policy())).collect();
-        let mut used: Vec<_> = used.into_iter().collect();
-        used.sort_unstable();
+    ) -> Result<(HashMap<u16, Arc<Group>>, BTreeMap<(u16, u16), u16>), PlanError> {
         let mut groups = HashMap::new();
-        let mut numbers = HashMap::new();
+        let mut numbers = BTreeMap::new();
         let mut new = Vec::new();
-        for (network, policy) in used {
+        for &(network, policy) in table.counts().keys() {
             let group = Group {
                 network: table.network(network).to_owned(),
                 number: networks[usize::from(network)],
@@ -236,102 +323,16 @@ impl Keeper {
     }
 }
 
-/// Walks two sorted tables side by side.
-struct Differ<'a> {
-    old: &'a Roster,
-    new: &'a Table,
-    numbers: &'a HashMap<(u16, u16), u16>,
-    removed: Vec<u32>,
-    forgotten: Vec<Key>,
-    changed: Vec<Assignment>,
-    added: Vec<(u32, u16)>,
-    slots: Vec<u32>,
-    unchanged: u64,
-}
-
-impl<'a> Differ<'a> {
-    fn new(old: &'a Roster, new: &'a Table, numbers: &'a HashMap<(u16, u16), u16>) -> Self {
-        Differ {
-            old,
-            new,
-            numbers,
-            removed: vec![],
-            forgotten: vec![],
-            changed: vec![],
-            added: vec![],
-            slots: vec![VACANT; new.len()],
-            unchanged: 0,
-        }
-    }
-
-    fn run(&mut self, present: &HashMap<Arc<Group>, u16>) {
-        let old_numbers: HashMap<(u16, u16), u16> = self.old_numbers(present);
-        let (old, new) = (self.old.table.records(), self.new.records());
-        let (mut i, mut j) = (0, 0);
-        while i < old.len() || j < new.len() {
-            let order = match (old.get(i), new.get(j)) {
-                (Some(a), Some(b)) => self.old.key(a).cmp(&(self.new.network(b.network()), b.octets())),
-                (Some(_), None) => Ordering::Less,
-                (None, _) => Ordering::Greater,
-            };
-            match order {
-                Ordering::Less => {
-                    self.remove(i);
-                    i += 1;
-                }
-                Ordering::Greater => {
-                    self.add(j);
-                    j += 1;
-                }
-                Ordering::Equal => {
-                    self.compare(i, j, &old_numbers);
-                    (i, j) = (i + 1, j + 1);
-                }
-            }
-        }
-    }
-
-    fn old_numbers(&self, present: &HashMap<Arc<Group>, u16>) -> HashMap<(u16, u16), u16> {
-        let by_name: HashMap<(&str, &Policy), u16> =
-            present.iter().map(|(group, number)| ((group.network.as_str(), &group.policy), *number)).collect();
-        let table = &self.old.table;
-        let pairs: HashSet<(u16, u16)> = table.records().iter().map(|record| (record.network(), record.policy())).collect();
-        pairs
-            .into_iter()
-            .filter_map(|(network, policy)| {
-                by_name.get(&(table.network(network), &table.policies()[usize::from(policy)])).map(|number| ((network, policy), *number))
-            })
-            .collect()
-    }
-
-    fn remove(&mut self, old: usize) {
-        let record = &self.old.table.records()[old];
-        self.removed.push(self.old.slots[old]);
-        self.forgotten.push(Key { network: self.old.table.network(record.network()).to_owned(), address: record.address() });
-    }
-
-    fn add(&mut self, new: usize) {
-        let record = &self.new.records()[new];
-        self.added.push((new as u32, self.numbers[&(record.network(), record.policy())]));
-    }
-
-    /// The same address in both. Under another host id it is another machine: nothing is carried over.
-    fn compare(&mut self, i: usize, j: usize, old_numbers: &HashMap<(u16, u16), u16>) {
-        let (a, b) = (&self.old.table.records()[i], &self.new.records()[j]);
-        if self.old.table.host(a.host()).id() != self.new.host(b.host()).id() {
-            self.remove(i);
-            self.add(j);
-            return;
-        }
-        let slot = self.old.slots[i];
-        self.slots[j] = slot;
-        let group = self.numbers[&(b.network(), b.policy())];
-        if a.mac() == b.mac() && old_numbers.get(&(a.network(), a.policy())) == Some(&group) {
-            self.unchanged += 1;
-        } else {
-            self.changed.push(Assignment { slot, record: j as u32, group, restored: None });
-        }
-    }
+/// Whether every network and policy that both tables have goes by the same group number in both.
+fn same_groups(present: &Roster, table: &Edition, numbers: &BTreeMap<(u16, u16), u16>) -> bool {
+    let by_name: HashMap<(&str, &str), u16> = numbers
+        .iter()
+        .map(|((network, policy), number)| ((table.network(*network), table.policies()[usize::from(*policy)].name.as_str()), *number))
+        .collect();
+    present.numbers.iter().all(|((network, policy), number)| {
+        let name = (present.table.network(*network), present.table.policies()[usize::from(*policy)].name.as_str());
+        by_name.get(&name).is_none_or(|now| now == number)
+    })
 }
 
 #[cfg(test)]

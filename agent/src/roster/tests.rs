@@ -1,6 +1,9 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use super::*;
 use crate::policy::Method;
-use crate::table::Writer;
+use crate::table::{Cloud, Delta, Random, Table, Writer};
 use crate::unit::Mac;
 
 const START: Mono = Mono::from_nanos(1_000_000_000_000);
@@ -19,7 +22,7 @@ fn policy(name: &str, interval_ms: u64) -> Policy {
 }
 
 /// Rows of (host, network, last octet, policy).
-fn table(rows: &[(&str, &str, u8, &Policy)]) -> Arc<Table> {
+fn table(rows: &[(&str, &str, u8, &Policy)]) -> Edition {
     let mut writer = Writer::new();
     let mut policies = HashMap::new();
     for (host, network, octet, policy) in rows {
@@ -28,11 +31,11 @@ fn table(rows: &[(&str, &str, u8, &Policy)]) -> Arc<Table> {
         let mac = Mac([2, 0, 0, 0, 0, *octet]);
         writer.address(host, network, IpAddr::from([10, 0, 0, *octet]), Some(mac), policy);
     }
-    Arc::new(writer.finish().unwrap())
+    Edition::of(Arc::new(writer.finish().unwrap()))
 }
 
-fn plan(keeper: &mut Keeper, present: &Roster, table: Arc<Table>, now: Mono) -> Plan {
-    keeper.plan(present, table, present.generation + 1, &HashMap::new(), now).unwrap()
+fn plan(keeper: &mut Keeper, present: &Roster, table: Edition, now: Mono) -> Plan {
+    keeper.plan(present, table.with_generation(present.generation + 1), &Restored::new(), now).unwrap()
 }
 
 #[test]
@@ -44,15 +47,15 @@ fn unchanged_addresses_keep_their_slots_and_everything_else_is_told() {
     let second = table(&[("h1", "a", 1, &gold), ("h2", "a", 2, &iron), ("h4", "b", 1, &gold), ("h5", "c", 9, &gold)]);
     let next = plan(&mut keeper, &first.roster, second, START);
     assert_eq!(next.unchanged, 1);
-    assert_eq!(next.roster.slots[0], first.roster.slots[0]);
+    assert_eq!(next.roster.slot(0), first.roster.slot(0));
     assert_eq!(next.changed.len(), 1, "h2 has another policy");
-    assert_eq!(next.changed[0].slot, first.roster.slots[1]);
-    assert_eq!(next.removed, [first.roster.slots[2]], "h3's address is now another host's: nothing is carried over");
+    assert_eq!(Some(next.changed[0].slot), first.roster.slot(1));
+    assert_eq!(next.removed, [first.roster.slot(2).unwrap()], "h3's address is now another host's: nothing is carried over");
     assert_eq!(next.forgotten, [Key { network: "b".into(), address: IpAddr::from([10, 0, 0, 1]) }]);
     assert_eq!(next.added.len(), 2);
     let record = next.roster.record(next.added[1].slot).unwrap();
-    assert_eq!(next.roster.network(record), None, "the agent is not attached to network c");
-    assert!(next.roster.record(first.roster.slots[2]).is_none(), "the freed slot means nobody");
+    assert_eq!(next.roster.network(&record), None, "the agent is not attached to network c");
+    assert!(next.roster.record(first.roster.slot(2).unwrap()).is_none(), "the freed slot means nobody");
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn freed_slot_rests_before_it_is_given_away() {
     let mut keeper = Keeper::new(["a"]);
     let first = plan(&mut keeper, &Roster::default(), table(&[("h1", "a", 1, &gold)]), START);
     let empty = plan(&mut keeper, &first.roster, table(&[]), START);
-    let soon = keeper.clone().plan(&empty.roster, table(&[("h2", "a", 2, &gold)]), 3, &HashMap::new(), START + QUARANTINE / 2).unwrap();
+    let soon = keeper.clone().plan(&empty.roster, table(&[("h2", "a", 2, &gold)]), &Restored::new(), START + QUARANTINE / 2).unwrap();
     assert_ne!(soon.added[0].slot, first.added[0].slot);
     let later = plan(&mut keeper, &empty.roster, table(&[("h2", "a", 2, &gold)]), START + QUARANTINE);
     assert_eq!(later.added[0].slot, first.added[0].slot);
@@ -96,14 +99,73 @@ fn every_slot_has_one_address_through_a_long_churn() {
         let rows: Vec<_> = hosts.iter().map(|(host, octet)| (host.as_str(), "a", *octet, &gold)).collect();
         let next = plan(&mut keeper, &present, table(&rows), now);
         assert_eq!(next.added.len() as u64 + next.unchanged, rows.len() as u64);
-        let mut slots = next.roster.slots.clone();
+        let mut slots: Vec<u32> = next.roster.iter().map(|(_, _, slot)| slot).collect();
         slots.sort_unstable();
         slots.dedup();
         assert_eq!(slots.len(), rows.len(), "two addresses in one slot");
-        for (record, slot) in next.roster.table.records().iter().zip(&next.roster.slots) {
-            assert_eq!(next.roster.record(*slot).unwrap().address(), record.address());
+        for (_, record, slot) in next.roster.iter() {
+            assert_eq!(next.roster.record(slot).unwrap().address(), record.address());
         }
         present = next.roster;
         now = now + Duration::from_secs(1);
     }
+}
+
+/// What a plan says, with nothing in it that may differ between two ways to the same.
+fn said(plan: &Plan) -> impl PartialEq + std::fmt::Debug {
+    let roster = &plan.roster;
+    let seat = |id: u32| {
+        let record = roster.table.record(id).unwrap();
+        (roster.table.network(record.network()).to_owned(), record.address())
+    };
+    let assignments = |list: &[Assignment]| list.iter().map(|a| (seat(a.record), a.slot)).collect::<BTreeSet<_>>();
+    let groups = |list: &[Assignment]| list.iter().map(|a| (a.slot, roster.groups[&a.group].clone())).collect::<HashMap<_, _>>();
+    let seats: Vec<_> = roster.iter().map(|(id, _, slot)| (seat(id), slot)).collect();
+    let forgotten: BTreeSet<String> = plan.forgotten.iter().map(|key| format!("{key:?}")).collect();
+    let plain = (plan.removed.clone(), forgotten, plan.unchanged, plan.capacity, roster.groups.len());
+    (plain, assignments(&plan.changed), groups(&plan.changed), assignments(&plan.added), groups(&plan.added), seats)
+}
+
+#[test]
+fn a_plan_by_delta_is_the_plan_by_comparing_everything() {
+    for seed in 0..6 {
+        let mut random = Random(100 + seed);
+        let mut cloud = Cloud::default();
+        let (mut by_delta, mut by_whole) = (Keeper::new(["net-0", "net-1"]), Keeper::new(["net-0", "net-1"]));
+        let (mut left, mut right) = (Arc::new(Roster::default()), Arc::new(Roster::default()));
+        let mut present = Arc::new(Table::empty());
+        let mut now = START;
+        for turn in 1..80 {
+            for _ in 0..=random.below(10) {
+                cloud.step(&mut random);
+            }
+            let next = Arc::new(cloud.table().with_generation(turn));
+            let edition = left.table.amended(&Delta::between(&present, &next)).unwrap();
+            let small = by_delta.plan(&left, edition, &Restored::new(), now).unwrap();
+            let whole = by_whole.plan(&right, Edition::of(next.clone()), &Restored::new(), now).unwrap();
+            assert_eq!(said(&small), said(&whole), "seed {seed}, turn {turn}");
+            for (id, record, slot) in small.roster.iter() {
+                assert_eq!((small.roster.slot(id), small.roster.id(slot)), (Some(slot), Some(id)));
+                assert_eq!(small.roster.record(slot), Some(record));
+            }
+            for slot in &small.removed {
+                assert!(small.roster.record(*slot).is_none() || small.added.iter().any(|added| added.slot == *slot));
+            }
+            (left, right, present) = (small.roster, whole.roster, next);
+            if random.below(6) == 0 {
+                left = Arc::new(left.retold(Edition::of(Arc::new(left.table.flat()))));
+            }
+            now = now + Duration::from_secs(random.below(8));
+        }
+    }
+}
+
+#[test]
+fn a_table_that_comes_as_one_piece_takes_one_run_of_slots() {
+    let gold = policy("gold", 1000);
+    let mut keeper = Keeper::new(["a"]);
+    let rows: Vec<(String, u8)> = (1..=200u8).map(|octet| (format!("h{octet}"), octet)).collect();
+    let rows: Vec<_> = rows.iter().map(|(host, octet)| (host.as_str(), "a", *octet, &gold)).collect();
+    let first = plan(&mut keeper, &Roster::default(), table(&rows), START);
+    assert!(first.added.iter().enumerate().all(|(at, added)| (added.slot, added.record) == (at as u32, at as u32)));
 }

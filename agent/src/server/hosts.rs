@@ -126,13 +126,13 @@ impl Pieces {
                 })
             }
             Part::Rows => {
-                let end = (self.next + PIECE).min(self.roster.slots.len());
+                let end = (self.next + PIECE).min(self.roster.table.end() as usize);
                 let mut text = match self.filter.format {
                     Format::Json => self.json(end),
                     Format::Csv => self.csv(end),
                 };
                 self.next = end;
-                if end == self.roster.slots.len() || self.found >= self.most() {
+                if end == self.roster.table.end() as usize || self.found >= self.most() {
                     if matches!(self.filter.format, Format::Json) {
                         text.extend_from_slice(b"\n]\n");
                     }
@@ -172,7 +172,7 @@ impl Pieces {
         let arrays = self.agent.view.arrays.load();
         let source = Source { view: &self.agent.view, roster: &self.roster, arrays: &arrays };
         let most = self.most();
-        for index in self.next..end {
+        for index in self.next as u32..end as u32 {
             if self.found >= most {
                 return;
             }
@@ -192,8 +192,8 @@ impl Pieces {
 /// One record as the agent sees it now.
 pub(super) fn report(view: &View, roster: &Roster, index: u32) -> Option<AddressReport> {
     let source = Source { view, roster, arrays: &view.arrays.load() };
-    let shown = source.shown(index as usize)?;
-    Some(source.row(index as usize, shown, &mut Stamp::default())?.report())
+    let shown = source.shown(index)?;
+    Some(source.row(index, shown, &mut Stamp::default())?.report())
 }
 
 pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Result<Json<HostDetail>, Refusal> {
@@ -202,7 +202,7 @@ pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<Strin
     // An address is as good as an id for somebody who has only that.
     let by_address = || {
         let address: IpAddr = id.parse().ok()?;
-        table.networks().find_map(|network| table.find(network, address)).map(|record| table.records()[record as usize].host())
+        table.networks().find_map(|network| table.find(network, address)).and_then(|id| table.record(id)).map(|record| record.host())
     };
     let Some(index) = table.find_host(&id).or_else(by_address) else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, format!("no host {id:?} is watched here: it is not in the table, or was stopped")));
@@ -211,7 +211,7 @@ pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<Strin
     let arrays = agent.view.arrays.load();
     let addresses = table.addresses_of(index).filter_map(|record| {
         let now = report(&agent.view, &roster, record)?;
-        let slot = roster.slots[record as usize];
+        let slot = roster.slot(record)?;
         Some(AddressDetail {
             recent: agent.view.recent(slot),
             other_mac: arrays.other_mac(slot).map(|(mac, _)| Mac(mac).to_string()),

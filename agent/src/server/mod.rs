@@ -25,12 +25,15 @@ use tokio::sync::watch;
 use crate::alarm::Service;
 use crate::api::{NetworkStatus, Problem, Status, StopRequest};
 use crate::clock::{rfc3339, unix_ms};
-use crate::register::{Register, RegisterError};
+use crate::register::{Body, Register, RegisterError};
+use crate::state::Arrival;
 use crate::tell::Events;
 use crate::view::View;
 
 /// Largest table that is taken: 16 million addresses with long names fit.
 const BODY_MAX: usize = 4 << 30;
+/// Longest piece of a table that is held in memory while it arrives.
+const IN_MEMORY: usize = 1 << 20;
 /// How long a table may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(120);
 
@@ -151,12 +154,54 @@ async fn ready(State(agent): State<Arc<Agent>>) -> Response {
 async fn put_table(State(agent): State<Arc<Agent>>, request: Request) -> Result<Response, Refusal> {
     // One table at a time stands in memory; a second push waits at its first byte.
     let _turn = agent.pushes.lock().await;
-    let arrives = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(request.into_body(), BODY_MAX)).await;
-    let broken = |why: String| Refusal::new(StatusCode::BAD_REQUEST, format!("the table did not arrive whole: {why}"));
-    let body = arrives.map_err(|_| broken(format!("it took more than {BODY_TIME:?}")))?.map_err(|error| broken(error.to_string()))?;
+    let body = tokio::time::timeout(BODY_TIME, receive(&agent, request.into_body())).await;
+    let body = body.map_err(|_| not_whole(format!("it took more than {BODY_TIME:?}")))??;
     let agent = agent.clone();
-    let outcome = blocking(move || agent.register.put(&body)).await?;
+    let outcome = blocking(move || agent.register.put(body)).await?;
     Ok(Json(outcome?).into_response())
+}
+
+fn not_whole(why: impl std::fmt::Display) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, format!("the table did not arrive whole: {why}"))
+}
+
+/// What is pushed: a delta in memory, a table in a file, so that the agent never holds a large one.
+async fn receive(agent: &Arc<Agent>, body: axum::body::Body) -> Result<Body, Refusal> {
+    let mut pieces = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let mut files = None;
+    let mut length = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(not_whole)?;
+        length += piece.len();
+        if length > BODY_MAX {
+            return Err(not_whole(format!("it has more than {BODY_MAX} bytes")));
+        }
+        bytes.extend_from_slice(&piece);
+        if bytes.len() > IN_MEMORY {
+            let file = files.take();
+            let full = std::mem::replace(&mut bytes, Vec::with_capacity(IN_MEMORY + piece.len()));
+            files = Some(store(agent, file, full).await?);
+        }
+    }
+    match files {
+        None => Ok(Body::Bytes(bytes)),
+        Some(file) => Ok(Body::File(store(agent, Some(file), bytes).await?)),
+    }
+}
+
+/// Writes what has arrived to its file, which is made for the first piece.
+async fn store(agent: &Arc<Agent>, file: Option<Arrival>, bytes: Vec<u8>) -> Result<Arrival, Refusal> {
+    let agent = agent.clone();
+    let stored = blocking(move || -> Result<Arrival, RegisterError> {
+        let mut file = match file {
+            Some(file) => file,
+            None => agent.register.arrival()?,
+        };
+        file.write(&bytes)?;
+        Ok(file)
+    });
+    Ok(stored.await??)
 }
 
 async fn stop(

@@ -40,19 +40,19 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// The verdict of a record, before all else of it is read. `None` beyond the last record.
-    pub(super) fn shown(&self, index: usize) -> Option<Shown> {
-        let record = self.roster.table.records().get(index)?;
-        Some(self.view.shown(*self.roster.slots.get(index)?, self.roster.network(record)))
+    pub(super) fn shown(&self, index: u32) -> Option<Shown> {
+        let record = self.roster.table.record(index)?;
+        Some(self.view.shown(self.roster.slot(index)?, self.roster.network(&record)))
     }
 
     /// The row of a record.
-    pub(super) fn row<'b>(&self, index: usize, shown: Shown, stamp: &'b mut Stamp) -> Option<Row<'b>>
+    pub(super) fn row<'b>(&self, index: u32, shown: Shown, stamp: &'b mut Stamp) -> Option<Row<'b>>
     where
         'a: 'b,
     {
         let table = &self.roster.table;
-        let record = table.records().get(index)?;
-        let slot = *self.roster.slots.get(index)?;
+        let record = table.record(index)?;
+        let slot = self.roster.slot(index)?;
         let host = table.host(record.host());
         let policy = &table.policies()[usize::from(record.policy())];
         let learned = || self.arrays.target(slot).map(|target| Mac(target.mac)).filter(|mac| mac.is_unicast());

@@ -42,13 +42,13 @@ impl Tally {
         let mut tally = Tally { by_group: BTreeMap::new(), networks: roster.networks.clone(), abnormal: vec![], abnormal_count: 0 };
         let mut run: Option<((u16, u16), bool)> = None;
         let mut counts: Counts = [0; Verdict::ALL.len()];
-        for (index, (record, slot)) in roster.table.records().iter().zip(&roster.slots).enumerate() {
+        for (index, record, slot) in roster.iter() {
             let group = (record.network(), record.policy());
             let blind = match run {
                 Some((same, blind)) if same == group => blind,
                 _ => {
                     tally.add(run, &mut counts);
-                    let network = roster.network(record).and_then(|number| view.networks.get(usize::from(number)));
+                    let network = roster.network(&record).and_then(|number| view.networks.get(usize::from(number)));
                     let blind = network.is_none_or(|network| NetworkView::blind(network).is_some());
                     run = Some((group, blind));
                     blind
@@ -56,13 +56,13 @@ impl Tally {
             };
             let verdict = match blind {
                 true => Verdict::Unknown,
-                false => Shown::from_word(view.verdicts.at(*slot).load(Ordering::Relaxed)).verdict,
+                false => Shown::from_word(view.verdicts.at(slot).load(Ordering::Relaxed)).verdict,
             };
             counts[place(verdict)] += 1;
             if verdict != Verdict::Up {
                 tally.abnormal_count += 1;
                 if tally.abnormal.len() < most {
-                    tally.abnormal.push(index as u32);
+                    tally.abnormal.push(index);
                 }
             }
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use xxhash_rust::xxh3::xxh3_128;
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -133,8 +132,7 @@ pub(super) fn assemble(writer: &Writer) -> Result<Vec<u8>, WriteError> {
     for section in sections {
         bytes.extend_from_slice(section);
     }
-    header.digest = xxh3_128(&bytes[Header::DIGESTED..]).into();
-    check::seal(&mut header);
+    check::seal_content(&mut header, &bytes);
     bytes[..Header::LENGTH].copy_from_slice(header.as_bytes());
     Ok(bytes)
 }

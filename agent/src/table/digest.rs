@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// XXH3-128 of a table's content without its generation: the same hosts and policies give the same digest.
+/// A sum over all that a table says, without its generation: the same hosts and policies give the same digest. Being a
+/// sum, it follows a change of a few addresses without a look at all the others.
 ///
 /// It finds accidents, it does not authenticate: who may replace a table is decided by the agent's token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

@@ -1,4 +1,4 @@
-//! The bytes of a table, version 1. All integers little-endian, all types of alignment 1: read in place anywhere.
+//! The bytes of a table, version 2. All integers little-endian, all types of alignment 1: read in place anywhere.
 //!
 //! ```text
 //! Header                                   128 bytes
@@ -28,7 +28,7 @@ pub(super) const TABLE_MAGIC: [u8; 8] = *b"\x89RCT\r\n\x1a\n";
 /// First bytes of a delta.
 pub(super) const DELTA_MAGIC: [u8; 8] = *b"\x89RCD\r\n\x1a\n";
 /// The one version of tables and deltas that this program reads and writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Most addresses of a table: a slot has 24 bits, and some are kept free for growth.
 pub const MAX_ADDRESSES: usize = 16_000_000;
@@ -49,8 +49,10 @@ pub(super) struct Header {
     /// Of the whole table, this header included.
     pub(super) length: U64,
     pub(super) generation: U64,
-    /// XXH3-128 of everything from [`Header::DIGESTED`] on.
+    /// What [`super::sum`] says of the content: who writes a table computes it, and the checksums vouch for it from then on.
     pub(super) digest: U128,
+    /// XXH3-64 of everything from [`Header::CONTENT`] on.
+    pub(super) content: U64,
     /// XXH3-64 of everything before this field.
     pub(super) checksum: U64,
     pub(super) records: U32,
@@ -62,15 +64,15 @@ pub(super) struct Header {
     /// Of the hosts' part of the text.
     pub(super) host_text: U32,
     pub(super) text: U32,
-    pub(super) reserved: [u8; 40],
+    pub(super) reserved: [u8; 32],
 }
 
 impl Header {
     pub(super) const LENGTH: usize = 128;
     /// The fields that [`Header::checksum`] covers end here.
-    pub(super) const CHECKED: usize = 48;
-    /// What [`Header::digest`] covers begins here.
-    pub(super) const DIGESTED: usize = 56;
+    pub(super) const CHECKED: usize = 56;
+    /// What [`Header::content`] covers begins here.
+    pub(super) const CONTENT: usize = 64;
 }
 
 /// A piece of the text.
@@ -123,7 +125,7 @@ pub struct Record {
 
 const _: () = assert!(size_of::<Header>() == Header::LENGTH);
 const _: () = assert!(std::mem::offset_of!(Header, checksum) == Header::CHECKED);
-const _: () = assert!(std::mem::offset_of!(Header, records) == Header::DIGESTED);
+const _: () = assert!(std::mem::offset_of!(Header, records) == Header::CONTENT);
 const _: () = assert!(size_of::<Span>() == 8 && size_of::<PolicyRow>() == 32 && size_of::<LabelRow>() == 16);
 const _: () = assert!(size_of::<Record>() == 32 && align_of::<Record>() == 1);
 

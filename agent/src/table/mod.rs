@@ -4,40 +4,49 @@
 //! fixed-width and sorted by (network, address), strings and policies are stored once. [`Writer`] makes them,
 //! [`Delta`] says what turns one into another. The layout is in `layout.rs`.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U32;
 
+use self::bytes::Bytes;
 use self::layout::{Header, LabelRow, PolicyRow, Span};
 use crate::policy::Policy;
 use crate::unit::mapped;
 
 mod assemble;
+mod bytes;
 mod check;
 mod delta;
 mod digest;
+mod edition;
 mod error;
 mod host;
 mod layout;
+#[cfg(feature = "dataplane")]
+mod mapped;
 mod number;
 mod strings;
+mod sum;
 mod writer;
 
 pub use self::delta::{Delta, is_delta};
 pub use self::digest::{Digest, DigestError};
+pub use self::edition::{Edition, Stopped};
 pub use self::error::{TableError, WriteError};
 pub use self::host::HostView;
 pub use self::layout::{MAX_ADDRESSES, MAX_LIST, MAX_NAMES, MAX_TEXT, Record};
+#[cfg(feature = "dataplane")]
+pub use self::mapped::Mapping;
 pub use self::strings::Strings;
-pub use self::writer::{HostRef, LabelRef, PolicyRef, Writer, text_rule};
+pub use self::writer::{HostRef, LabelRef, NetworkRef, PolicyRef, Writer, text_rule};
 
 /// A checked table. Immutable; put it in an `Arc` to share it.
 pub struct Table {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     header: Header,
     sections: Sections,
     policies: Vec<Policy>,
@@ -64,7 +73,33 @@ impl Table {
 
     /// Checks a table in memory; a `Vec` is taken over, a slice is copied.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Table, TableError> {
-        check::check(bytes.into())
+        check::check(bytes.into().into())
+    }
+
+    /// Checks a table that stands in a file of our own.
+    #[cfg(feature = "dataplane")]
+    pub fn from_mapping(mapping: Mapping) -> Result<Table, TableError> {
+        check::check(mapping.into())
+    }
+
+    /// The first bytes of this table under another generation: what has to be written over the first ones of its file.
+    #[cfg(feature = "dataplane")]
+    pub(crate) fn header_with_generation(&self, generation: u64) -> Vec<u8> {
+        let mut bytes = self.bytes[..Header::LENGTH].to_vec();
+        check::number(&mut bytes, generation);
+        bytes
+    }
+
+    /// Reads the first bytes again, after they were written over in the file.
+    #[cfg(feature = "dataplane")]
+    pub(crate) fn reread_header(&mut self) -> Result<(), TableError> {
+        self.header = check::header(&self.bytes)?;
+        Ok(())
+    }
+
+    /// Gives the memory back that pages of a mapped file take; they are read again when they are needed.
+    pub fn cool(&self) {
+        self.bytes.cool();
     }
 
     /// The table of nothing, with generation 0.
@@ -87,11 +122,11 @@ impl Table {
         Digest(self.header.digest.get())
     }
 
-    /// The same content under another generation.
+    /// The same content under another generation; copies it.
     pub fn with_generation(&self, generation: u64) -> Table {
-        let mut bytes = self.bytes.clone();
+        let mut bytes = self.bytes.to_vec();
         let header = check::number(&mut bytes, generation);
-        Table { bytes, header, sections: self.sections.clone(), policies: self.policies.clone() }
+        Table { bytes: bytes.into(), header, sections: self.sections.clone(), policies: self.policies.clone() }
     }
 
     /// Number of addresses.
@@ -172,31 +207,9 @@ impl Table {
 
     /// This table without some hosts, the ids among `ids` that it does not know, and the number of addresses
     /// that are gone. The generation is kept.
-    pub fn without_hosts(&self, ids: &[&str]) -> (Table, Vec<String>, u64) {
-        let mut gone = vec![false; self.hosts()];
-        let (mut unknown, mut seen) = (Vec::new(), HashSet::new());
-        for &id in ids {
-            match self.find_host(id) {
-                Some(host) => gone[host as usize] = true,
-                None if seen.insert(id) => unknown.push(id.to_owned()),
-                None => {}
-            }
-        }
-        let mut writer = Writer::sized(self.hosts(), self.len());
-        let policies = writer.policies_of(self);
-        let hosts = writer.hosts_of(self, |host| !gone[host as usize]);
-        let mut removed = 0;
-        for record in self.records() {
-            match hosts[record.host() as usize] {
-                Some(host) => {
-                    let network = self.network(record.network());
-                    writer.address(host, network, record.address(), record.mac(), policies[usize::from(record.policy())]);
-                }
-                None => removed += 1,
-            }
-        }
-        let table = writer.generation(self.generation()).finish().expect("part of a valid table is valid");
-        (table, unknown, removed)
+    pub fn without_hosts(self: &Arc<Self>, ids: &[&str]) -> (Table, Vec<String>, u64) {
+        let Stopped { edition, unknown, addresses } = Edition::of(self.clone()).without_hosts(ids, self.generation());
+        (edition.flat(), unknown, addresses)
     }
 
     fn section<T>(&self, range: &Range<usize>) -> &[T]
@@ -216,6 +229,20 @@ impl Table {
 
     fn policy_rows(&self) -> &[PolicyRow] {
         self.section(&self.sections.policies)
+    }
+
+    fn labels(&self) -> usize {
+        self.header.labels.get() as usize
+    }
+
+    /// Record indices sorted by (host, record).
+    fn order(&self) -> &[U32] {
+        self.section(&self.sections.order)
+    }
+
+    /// Label, id and name of a host, without a look at whether they are UTF-8: the check when the table was opened said so.
+    fn host_parts(&self, index: u32) -> (u32, &[u8], &[u8]) {
+        host::split(self.host_bytes(index)).expect("host texts are checked when a table is opened")
     }
 
     fn host_bytes(&self, index: u32) -> &[u8] {
@@ -246,5 +273,7 @@ impl std::fmt::Debug for Table {
     }
 }
 
+#[cfg(test)]
+pub(crate) use self::edition::tests::{Cloud, Random};
 #[cfg(test)]
 mod tests;

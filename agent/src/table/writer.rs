@@ -7,7 +7,7 @@ use super::check::has_control;
 use super::error::WriteError;
 use super::layout::{MAX_LIST, MAX_TEXT};
 use super::strings::Strings;
-use super::{Table, TableError, assemble, check};
+use super::{Record, Table, TableError, assemble, check};
 use crate::policy::Policy;
 use crate::unit::{Mac, mapped};
 
@@ -18,6 +18,10 @@ pub struct HostRef(pub(super) u32);
 /// A policy that a [`Writer`] knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyRef(pub(super) u32);
+
+/// A network that a [`Writer`] knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkRef(u32);
 
 /// A project with tags, which hosts share, that a [`Writer`] knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,13 +145,29 @@ impl Writer {
 
     /// Adds an address of a host. Without a MAC the agent learns it by broadcast.
     pub fn address(&mut self, host: HostRef, network: &str, address: IpAddr, mac: Option<Mac>, policy: PolicyRef) {
-        self.check_text("network", network, false);
+        let network = self.network(network);
+        self.address_with(host, network, address, mac, policy);
+    }
+
+    /// Adds a network, for [`Writer::address_with`].
+    pub fn network(&mut self, name: &str) -> NetworkRef {
+        self.check_text("network", name, false);
+        NetworkRef(self.strings.intern(name))
+    }
+
+    /// Adds an address in a network that is known already.
+    pub fn address_with(&mut self, host: HostRef, network: NetworkRef, address: IpAddr, mac: Option<Mac>, policy: PolicyRef) {
         if let Some(mac) = mac.filter(|mac| !mac.is_unicast()) {
-            self.remember(WriteError::Mac { network: network.to_owned(), address, mac });
+            self.remember(WriteError::Mac { network: self.strings.text(network.0).to_owned(), address, mac });
         }
-        let network = self.strings.intern(network);
         let mac = mac.map_or([0; 6], |mac| mac.0);
-        self.addresses.push(AddressDraft { octets: mapped(address), mac, network, host: host.0, policy: policy.0 });
+        self.addresses.push(AddressDraft { octets: mapped(address), mac, network: network.0, host: host.0, policy: policy.0 });
+    }
+
+    /// Adds an address of another table as it is.
+    pub(super) fn record(&mut self, host: HostRef, network: NetworkRef, record: &Record, policy: PolicyRef) {
+        let (octets, mac) = (record.octets, record.mac);
+        self.addresses.push(AddressDraft { octets, mac, network: network.0, host: host.0, policy: policy.0 });
     }
 
     /// The table, or the first rule that was broken.
@@ -157,29 +177,17 @@ impl Writer {
         }
         let bytes = assemble::assemble(&self)?;
         // What a reader would refuse must not leave this function, and the check costs little.
-        check::check(bytes).map_err(|error| match error {
+        let mut table = check::check(bytes.into()).map_err(|error| match error {
             TableError::Policy { policy, mistake } => WriteError::Policy { policy, mistake },
             other => unreachable!("the writer wrote what the reader refuses: {other}"),
-        })
+        })?;
+        check::name(&mut table);
+        Ok(table)
     }
 
     /// Adds the policies of a table, in its order.
     pub(super) fn policies_of(&mut self, table: &Table) -> Vec<PolicyRef> {
         table.policies().iter().map(|policy| self.policy(policy.clone())).collect()
-    }
-
-    /// Adds those hosts of a table that are wanted, in its order.
-    pub(super) fn hosts_of(&mut self, table: &Table, wanted: impl Fn(u32) -> bool) -> Vec<Option<HostRef>> {
-        let mut labels = HashMap::new();
-        (0..table.hosts() as u32)
-            .map(|index| {
-                wanted(index).then(|| {
-                    let host = table.host(index);
-                    let label = *labels.entry(host.label()).or_insert_with(|| self.label(host.project(), host.tags()));
-                    self.host_with(host.id(), host.name(), label)
-                })
-            })
-            .collect()
     }
 
     pub(super) fn id(&self, host: u32) -> &str {
