@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::silence::Ledger;
-use super::voice::{grouped, seconds};
+use crate::voice::{grouped, seconds};
 use crate::lab::AGENT_INTERFACE;
 
 /// What lies between the arithmetic and a verdict on a busy machine: the tick of the schedule, and the scheduler's mood.

@@ -11,7 +11,7 @@ use super::options::{Options, SILENCED};
 use super::scene::{self, Scene};
 use super::silence::{self, Heard, Ledger, Silenced};
 use super::summary::Summary;
-use super::voice::{Voice, grouped, seconds};
+use crate::voice::{Voice, grouped, seconds};
 use super::{LISTEN, PATIENCE, verdicts};
 use crate::agent::{Agent, Cost};
 use crate::lab::{AGENT_INTERFACE, Lab};

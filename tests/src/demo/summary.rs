@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::expectation::Expectation;
 use super::options::Options;
 use super::silence::Ledger;
-use super::voice::{Voice, grouped, megabytes, seconds};
+use crate::voice::{Voice, grouped, megabytes, seconds};
 use crate::agent::Cost;
 
 /// The figures of a run.
