@@ -85,6 +85,21 @@ impl Lab {
         Name::parse(name)?.remove()
     }
 
+    /// The scratch labs of this base name whose process is gone.
+    pub fn orphans(name: &str) -> Result<Vec<String>> {
+        Ok(Name::orphans(name)?.into_iter().map(|name| name.0).collect())
+    }
+
+    /// The processes in a lab's namespaces, by id.
+    pub fn processes(name: &str) -> Result<Vec<i32>> {
+        let name = Name::parse(name)?;
+        let mut pids = Vec::new();
+        for namespace in [name.agent(), name.fleet()].iter().filter(|namespace| namespace.exists()) {
+            pids.extend(netns::ip(["netns", "pids", namespace.name()])?.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        }
+        Ok(pids)
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name.0
@@ -117,6 +132,13 @@ impl Lab {
             Some(3) => Some("offloaded"),
             Some(_) => Some("several"),
         })
+    }
+
+    /// The number of the XDP program that runs on one of the lab's interfaces, if one does.
+    pub fn xdp_program(namespace: &Namespace, interface: &str) -> Result<Option<u32>> {
+        let text = namespace.ip(["-j", "link", "show", "dev", interface])?;
+        let links: serde_json::Value = serde_json::from_str(&text).context("`ip -j link` printed no JSON")?;
+        Ok(links[0]["xdp"]["prog"]["id"].as_u64().and_then(|id| u32::try_from(id).ok()))
     }
 
     fn build(name: &Name, cloud: Cloud, mode: Mode) -> Result<Fleet> {
@@ -208,11 +230,14 @@ impl Name {
                     continue;
                 };
                 if !Path::new("/proc").join(pid.to_string()).exists() {
-                    orphans.push(Self::parse(name)?);
+                    orphans.push(name.to_owned());
                 }
             }
         }
-        Ok(orphans)
+        // The same lab has two namespaces and a folder.
+        orphans.sort_unstable();
+        orphans.dedup();
+        orphans.iter().map(|name| Self::parse(name)).collect()
     }
 
     /// Removes all there is, in the order that lets each be removed; goes on after a failure and tells the first.

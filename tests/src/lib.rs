@@ -1,7 +1,8 @@
-//! The lab (a simulated cloud in network namespaces), and what the demo and the whole-line tests need to run the
-//! real programs in it.
+//! The lab (a simulated cloud in network namespaces), and what the demo, the benchmarks and the whole-line tests need to
+//! run the real programs in it.
 
 pub mod agent;
+pub mod bench;
 pub mod demo;
 pub mod fleet;
 pub mod lab;
@@ -10,4 +11,5 @@ pub mod netns;
 pub mod population;
 pub mod programs;
 pub mod status;
+mod voice;
 pub mod webhook;

@@ -1,5 +1,6 @@
 //! The project's own verbs: `cargo xtask VERB`. One verb, one file; each does its own set-up.
 
+mod bench;
 mod build_ebpf;
 mod debian;
 mod demo;
@@ -16,6 +17,7 @@ usage: cargo xtask VERB [ARGUMENTS]
   build-ebpf             build the XDP programs, and the tools to build them with where they are missing
   lab ARGUMENTS          a simulated cloud in network namespaces: `cargo xtask lab --help`
   demo [ARGUMENTS]       the whole line, from a host list to the alarms: `cargo xtask demo --help`
+  bench PART [ARGUMENTS] what rollcall does and costs, measured: `cargo xtask bench --help`
   test [--fast] [-- ARGUMENTS]
                          every test that this machine can run, and which ones it cannot run, with the reason;
                          --fast leaves out the whole-line tests; ARGUMENTS go to `cargo test`";
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Some("build-ebpf") => build_ebpf::run(&rest),
         Some("lab") => lab::run(&rest),
         Some("demo") => demo::run(&rest),
+        Some("bench") => bench::run(&rest),
         Some("test") => test::run(&rest),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

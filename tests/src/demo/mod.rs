@@ -22,10 +22,9 @@ mod play;
 mod scene;
 mod silence;
 mod summary;
-mod voice;
 
 pub use self::options::Options;
-use self::voice::Voice;
+use crate::voice::Voice;
 
 /// Name of the demo's lab.
 const LAB: &str = "demo";
@@ -134,7 +133,7 @@ fn remove_leftovers(voice: &Voice) -> Result<()> {
 
 /// `down 3, up 9,997`.
 fn verdicts(verdicts: &BTreeMap<String, u64>) -> String {
-    let parts = verdicts.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{} {name}", voice::grouped(*count)));
+    let parts = verdicts.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{} {name}", crate::voice::grouped(*count)));
     parts.collect::<Vec<_>>().join(", ")
 }
 

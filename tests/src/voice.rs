@@ -1,52 +1,52 @@
-//! What the demo says while it goes on: short lines, in colour where a person watches.
+//! What a long run says while it goes on: short lines, in colour where a person watches.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 /// Where the story goes.
-pub(super) struct Voice {
+pub(crate) struct Voice {
     to_stderr: bool,
     terminal: bool,
 }
 
 impl Voice {
     /// Standard output belongs to the JSON object where one was asked for.
-    pub(super) fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool) -> Self {
         let terminal = if json { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
         Self { to_stderr: json, terminal: terminal && std::env::var_os("NO_COLOR").is_none() }
     }
 
     /// One step that is done: its name, what came of it, how long it took.
-    pub(super) fn step(&self, name: &str, text: &str, took: Option<Duration>) {
+    pub(crate) fn step(&self, name: &str, text: &str, took: Option<Duration>) {
         let took = took.map(|took| self.dim(&format!("  ({})", seconds(took)))).unwrap_or_default();
         self.line(&format!("{} {text}{took}", self.paint("1;36", &format!("{name:<9}"))));
     }
 
     /// A line of a step.
-    pub(super) fn detail(&self, text: &str) {
+    pub(crate) fn detail(&self, text: &str) {
         self.line(&format!("{:<9} {text}", ""));
     }
 
     /// How far a step is: overwritten by the next line. Only where a person watches.
-    pub(super) fn progress(&self, name: &str, text: &str) {
+    pub(crate) fn progress(&self, name: &str, text: &str) {
         if self.terminal {
             self.write(&format!("\r\x1b[2K{} {text}", self.paint("1;36", &format!("{name:<9}"))));
         }
     }
 
     /// A whole line.
-    pub(super) fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         let clear = if self.terminal { "\r\x1b[2K" } else { "" };
         self.write(&format!("{clear}{text}\n"));
     }
 
     /// Something bad.
-    pub(super) fn red(&self, text: &str) -> String {
+    pub(crate) fn red(&self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
     /// Something good.
-    pub(super) fn green(&self, text: &str) -> String {
+    pub(crate) fn green(&self, text: &str) -> String {
         self.paint("1;32", text)
     }
 
@@ -59,7 +59,7 @@ impl Voice {
     }
 
     fn write(&self, text: &str) {
-        // Nobody to tell when the reader went away; the demo still has to clean up.
+        // Nobody to tell when the reader went away; the run still has to clean up.
         let _ = if self.to_stderr {
             io::stderr().lock().write_all(text.as_bytes())
         } else {
@@ -70,12 +70,12 @@ impl Voice {
 }
 
 /// `1.23 s`.
-pub(super) fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.2} s", duration.as_secs_f64())
 }
 
 /// `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -88,7 +88,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// `12.3 MB`.
-pub(super) fn megabytes(bytes: u64) -> String {
+pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
