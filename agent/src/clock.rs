@@ -75,8 +75,11 @@ pub fn from_unix_ms(ms: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(ms)
 }
 
+/// The last millisecond of the last year that RFC 3339 can write.
+pub const LAST_MS: u64 = 253_402_300_799_999;
+
 /// RFC 3339 in UTC with milliseconds, as the API and the alarms write times.
 pub fn rfc3339(ms: u64) -> String {
-    // The last year that RFC 3339 can write: a clock that is far out must not stop an alarm.
-    humantime::format_rfc3339_millis(from_unix_ms(ms.min(253_402_300_799_999))).to_string()
+    // A clock that is far out must not stop an alarm.
+    humantime::format_rfc3339_millis(from_unix_ms(ms.min(LAST_MS))).to_string()
 }

@@ -1,6 +1,6 @@
 //! Times of a long list: the day is written once, the time of day by its digits.
 
-use crate::clock::rfc3339;
+use crate::clock::{LAST_MS, rfc3339};
 
 const DAY: u64 = 86_400_000;
 /// Where the time of day begins in `2026-05-04T03:02:01.000Z`.
@@ -16,6 +16,7 @@ pub(super) struct Stamp {
 impl Stamp {
     /// A time in milliseconds since the Unix epoch.
     pub(super) fn write(&mut self, ms: u64) -> &str {
+        let ms = ms.min(LAST_MS);
         if self.day != Some(ms / DAY) {
             self.text = rfc3339(ms);
             self.day = Some(ms / DAY);

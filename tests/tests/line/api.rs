@@ -6,7 +6,7 @@ use rollcall_agent::table::Delta;
 use rollcall_agent::unit::Verdict;
 use rollcall_tests::fleet::Mode;
 
-use crate::stage::{Stage, cloud};
+use crate::stage::{Stage, cloud, transmit};
 
 #[test]
 fn bad_calls_are_refused_and_the_running_table_stays() {
@@ -136,6 +136,10 @@ fn lists_filters_csv_events_and_metrics_say_the_same() {
         let metrics = agent.get("/metrics").await?.1;
         assert!(metrics.trim_end().ends_with("# EOF"), "OpenMetrics ends so");
         let value = |series: &str| metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<u64>().ok());
+        for family in ["rollcall_probes_late_total{over=\"10ms\"}", "rollcall_engine_pause_seconds_bucket{le=\"0.005\"}"] {
+            assert!(value(family).is_some(), "{family}: {metrics}");
+        }
+        assert!(metrics.contains("\nrollcall_engine_pause_max_seconds "), "{metrics}");
         for histogram in ["rollcall_probe_lateness_seconds", "rollcall_rtt_seconds"] {
             let labels = if histogram.contains("rtt") { r#"network="lab",policy="near""# } else { "" };
             let (open, comma) = if labels.is_empty() { (String::new(), "") } else { (format!("{{{labels}}}"), ",") };
@@ -146,7 +150,9 @@ fn lists_filters_csv_events_and_metrics_say_the_same() {
         assert_eq!(metrics.lines().filter(|line| line.starts_with("rollcall_address_verdict{")).count(), 2);
         assert!(metrics.contains("rollcall_abnormal_addresses_suppressed 3"), "the cap is visible");
         assert!(metrics.contains(r#"rollcall_addresses{network="lab",policy="near",verdict="down"} 5"#), "{metrics}");
-        assert!(metrics.contains(r#"rollcall_datapath_info{network="lab",interface="rc-agent",transmit="socket",receive="xdp-native"} 1"#));
+        let (network, transmit) = (r#"network="lab",interface="rc-agent""#, transmit());
+        let datapath = format!(r#"rollcall_datapath_info{{{network},transmit="{transmit}",receive="xdp-native"}} 1"#);
+        assert!(metrics.contains(&datapath), "{metrics}");
 
         agent.terminate().await?;
         let text = events.text().await.unwrap_or_default();

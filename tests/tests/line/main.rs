@@ -1,4 +1,8 @@
-//! The whole line in network namespaces: the real agent, a simulated cloud, a real receiver of alarms.
+//! The whole line in network namespaces: the real agent, a simulated cloud, a real receiver of alarms. Probes leave by the
+//! kernel transmitter; what depends on the wire runs by the socket transmitter as well, in `socket.rs`.
+
+/// The agent's setting `transmit`.
+const TRANSMIT: &str = "kernel";
 
 mod api;
 mod blind;

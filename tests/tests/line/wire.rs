@@ -7,7 +7,19 @@ use rollcall_tests::fleet::{Mode, Program};
 use rollcall_tests::lab::{AGENT_INTERFACE, Lab};
 use rollcall_tests::population::{self, NETWORK};
 
-use crate::stage::{Stage, cloud, policy};
+use crate::stage::{Stage, cloud, policy, transmit};
+
+#[test]
+fn probes_leave_by_the_transmitter_that_was_asked_for() {
+    let Some(stage) = Stage::new("transmit", cloud(10, 5), Mode::Native) else { return };
+    stage.play(async {
+        let mut agent = stage.agent(None, "").await?;
+        stage.push(&agent, &stage.table(10, 5)).await?;
+        stage.until(&mut agent, Verdict::Up, 15).await?;
+        assert_eq!(agent.status().await?.networks[0].transmit, transmit(), "{}", stage.log());
+        Ok(())
+    });
+}
 
 #[test]
 fn generic_receiver_sees_what_the_native_one_sees() {
