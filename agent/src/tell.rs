@@ -2,7 +2,7 @@
 //!
 //! One task, one order: when a host is gone from the roster, no later note about its slot finds a host any more.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,8 +25,32 @@ const STREAM: usize = 16_384;
 
 /// The events of the agent: the latest ones, and those to come.
 pub struct Events {
-    latest: RwLock<VecDeque<Arc<Event>>>,
+    latest: RwLock<Latest>,
     stream: broadcast::Sender<Arc<Event>>,
+}
+
+/// The latest turns, by slot: few bytes each, and what a host's removal costs does not depend on how many there are.
+#[derive(Default)]
+struct Latest {
+    turns: VecDeque<Remembered>,
+    /// How many were dropped from the front.
+    dropped: u64,
+    /// By slot that was freed: turns before this one were of somebody else.
+    freed: HashMap<u32, u64>,
+}
+
+/// One turn of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    slot: u32,
+    /// The verdict before.
+    pub from: Verdict,
+    /// The verdict from then on.
+    pub to: Verdict,
+    /// Why it is unknown.
+    pub reason: Option<Blind>,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
 }
 
 impl Default for Events {
@@ -41,31 +65,36 @@ impl Events {
         self.stream.subscribe()
     }
 
-    /// What is remembered of a host, oldest first.
-    pub fn of(&self, host: &str) -> Vec<Event> {
+    /// What is remembered of the address in a slot, oldest first.
+    pub fn of(&self, slot: u32) -> Vec<Remembered> {
         let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
-        latest.iter().filter(|event| event.id == host).map(|event| Event::clone(event)).collect()
+        let first = latest.freed.get(&slot).map_or(0, |freed| freed.saturating_sub(latest.dropped)) as usize;
+        latest.turns.iter().skip(first).filter(|turn| turn.slot == slot).copied().collect()
     }
 
-    fn push(&self, event: Event) {
-        let event = Arc::new(event);
+    fn push(&self, event: Event, turned: Turned) {
         // No reader is no error.
-        let _ = self.stream.send(event.clone());
+        let _ = self.stream.send(Arc::new(event));
         let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
-        if latest.len() == REMEMBERED {
-            latest.pop_front();
+        let latest = &mut *latest;
+        if latest.turns.len() == REMEMBERED {
+            latest.turns.pop_front();
+            latest.dropped += 1;
         }
-        latest.push_back(event);
+        let Turned { slot, from, to, blind, at_ms, .. } = turned;
+        latest.turns.push_back(Remembered { slot, from, to, reason: blind, at_ms });
     }
 
-    fn forget(&self, gone: &[Key]) {
-        if gone.is_empty() {
-            return;
-        }
-        let gone: std::collections::HashSet<(&str, std::net::IpAddr)> =
-            gone.iter().map(|key| (key.network.as_str(), key.address)).collect();
+    fn forget(&self, freed: impl Iterator<Item = u32>) {
         let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
-        latest.retain(|event| !gone.contains(&(event.network.as_str(), event.address)));
+        let Latest { turns, dropped, freed: known } = &mut *latest;
+        let next = *dropped + turns.len() as u64;
+        known.extend(freed.map(|slot| (slot, next)));
+        if known.len() > 2 * REMEMBERED {
+            // A slot of which nothing is remembered needs no mark.
+            let slots: HashSet<u32> = turns.iter().map(|turn| turn.slot).collect();
+            known.retain(|slot, _| slots.contains(slot));
+        }
     }
 }
 
@@ -95,8 +124,9 @@ impl Teller {
         match note {
             Note::Turn(turned) => self.turn(turned),
             Note::Roster(roster, gone) => {
-                self.roster = roster;
-                self.events.forget(&gone);
+                let before = std::mem::replace(&mut self.roster, roster);
+                let slot = |key: &Key| before.table.find(&key.network, key.address).and_then(|id| before.slot(id));
+                self.events.forget(gone.iter().filter_map(slot));
                 let at = from_unix_ms(unix_ms(std::time::SystemTime::now()));
                 for key in gone {
                     self.alarms.send(Change::Forgotten { key, at });
@@ -133,7 +163,7 @@ impl Teller {
             Verdict::Up => self.alarms.send(Change::Up { key: key(), at: from_unix_ms(turned.at_ms) }),
             Verdict::Pending | Verdict::Suspect | Verdict::Unknown => {}
         }
-        self.events.push(event);
+        self.events.push(event, turned);
     }
 }
 
@@ -165,3 +195,44 @@ pub fn down(roster: &Roster, record: &Record, turned: Turned) -> Down {
 
 /// The longest that the stage may take to flush when the agent stops; the whole stop takes less than a second.
 pub const FLUSH: Duration = Duration::from_millis(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(events: &Events, slot: u32, at_ms: u64) {
+        let (from, to) = (Verdict::Up, Verdict::Down);
+        let event = Event {
+            at: rfc3339(at_ms),
+            id: "h".into(),
+            name: String::new(),
+            project: String::new(),
+            network: "a".into(),
+            address: [10, 0, 0, 1].into(),
+            policy: "gold".into(),
+            from,
+            to,
+            reason: None,
+        };
+        events.push(event, Turned { slot, from, to, blind: None, misses: 3, at_ms, since_ms: at_ms, last_reply_ms: None });
+    }
+
+    #[test]
+    fn what_was_said_about_a_slots_old_host_is_not_said_about_the_new_one() {
+        let events = Events::default();
+        let times = |slot| events.of(slot).iter().map(|turn| turn.at_ms).collect::<Vec<_>>();
+        for at in 0..10 {
+            turn(&events, at as u32 % 2, at);
+        }
+        events.forget([1].into_iter());
+        assert_eq!((times(0), times(1)), (vec![0, 2, 4, 6, 8], vec![]));
+        turn(&events, 1, 11);
+        assert_eq!(times(1), [11]);
+        for at in 20..20 + REMEMBERED as u64 {
+            turn(&events, 7, at);
+        }
+        assert_eq!((times(0), times(1), times(7).len()), (vec![], vec![], REMEMBERED), "only so many are remembered");
+        events.forget(0..REMEMBERED as u32 + 1);
+        assert!(times(7).is_empty());
+    }
+}

@@ -181,16 +181,26 @@ pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<Strin
         return Err(Refusal::new(StatusCode::NOT_FOUND, format!("no host {id:?} is watched here: it is not in the table, or was stopped")));
     };
     let host = table.host(index);
-    let changes = agent.events.of(host.id());
     let arrays = agent.view.arrays.load();
     let addresses = table.addresses_of(index).filter_map(|record| {
         let now = report(&agent.view, &roster, record)?;
         let slot = roster.slot(record)?;
-        let here = |event: &&crate::api::Event| event.network == now.network && event.address == now.address;
+        let change = |turn: crate::tell::Remembered| crate::api::Event {
+            at: rfc3339(turn.at_ms),
+            id: now.id.clone(),
+            name: now.name.clone(),
+            project: now.project.clone(),
+            network: now.network.clone(),
+            address: now.address,
+            policy: now.policy.clone(),
+            from: turn.from,
+            to: turn.to,
+            reason: turn.reason,
+        };
         Some(AddressDetail {
             recent: agent.view.recent(slot),
             other_mac: arrays.other_mac(slot).map(|(mac, _)| Mac(mac).to_string()),
-            changes: changes.iter().filter(here).cloned().collect(),
+            changes: agent.events.of(slot).into_iter().map(change).collect(),
             now,
         })
     });
