@@ -312,6 +312,8 @@ impl Register {
         let snapshot = {
             let mut inner = self.lock();
             let table = &inner.roster.table;
+            // Whoever was told of was looked up in it; those pages need not stay.
+            table.cool();
             let due = table.weight() > weight_for(table.len()) || inner.behind.is_some_and(|since| since.elapsed() > BEHIND);
             if table.weight() == 0 || !due || inner.later.is_some() {
                 return Ok(());

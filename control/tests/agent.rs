@@ -189,7 +189,7 @@ fn a_push_after_a_stop_is_still_a_delta_and_a_push_after_a_stranger_is_whole() {
     bench.push();
     assert_eq!(bench.seen(), ["status", "delta"]);
     let (rest, _, _) = bench.desk.lock().unwrap().table.without_hosts(&["vm-9"]);
-    bench.desk.lock().unwrap().table = rest.with_generation(9);
+    bench.desk.lock().unwrap().table = Arc::new(rest.with_generation(9));
     bench.push();
     assert_eq!(bench.seen(), ["status", "table"]);
     assert_eq!(bench.desk.lock().unwrap().table.len(), 52);
