@@ -13,6 +13,8 @@ pub mod config;
 #[cfg(feature = "dataplane")]
 pub mod engine;
 #[cfg(feature = "dataplane")]
+pub mod heap;
+#[cfg(feature = "dataplane")]
 pub mod link;
 #[cfg(feature = "dataplane")]
 pub mod packet;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use rollcall_agent::config::{Config, NetworkConfig, TEMPLATE};
+use rollcall_agent::heap;
 use rollcall_agent::priority;
 use rollcall_agent::reply::Receive;
 use rollcall_agent::schedule::Pps;
@@ -84,6 +85,7 @@ impl Settings {
 }
 
 fn main() -> ExitCode {
+    heap::give_back();
     let result = match Cli::parse().verb {
         Verb::Run(settings) => run(settings),
         Verb::Check(settings) => check(settings),

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::api::{PushOutcome, StopOutcome};
 use crate::clock;
 use crate::engine::Command;
+use crate::heap;
 use crate::reply::{Program, ReplyError};
 use crate::roster::{Keeper, Plan, PlanError, Roster};
 use crate::site::Site;
@@ -176,6 +177,7 @@ impl Register {
         }
         let outcome = self.follow(&mut inner, Edition::of(Arc::new(table)), &Restored::new(), Keep::Whole(arrival));
         inner.roster.table.cool();
+        heap::trim();
         outcome
     }
 
@@ -186,6 +188,7 @@ impl Register {
         inner.behind = (table.weight() > 0).then(Instant::now);
         let outcome = self.follow(&mut inner, table, restored, Keep::Kept);
         inner.roster.table.cool();
+        heap::trim();
         outcome
     }
 
@@ -200,6 +203,7 @@ impl Register {
         let table = Table::from_mapping(arrival.map()?)?;
         let outcome = self.follow(&mut inner, Edition::of(Arc::new(table)), restored, Keep::Whole(arrival));
         inner.roster.table.cool();
+        heap::trim();
         outcome
     }
 
@@ -308,6 +312,8 @@ impl Register {
         let snapshot = {
             let mut inner = self.lock();
             let table = &inner.roster.table;
+            // Whoever was told of was looked up in it; those pages need not stay.
+            table.cool();
             let due = table.weight() > weight_for(table.len()) || inner.behind.is_some_and(|since| since.elapsed() > BEHIND);
             if table.weight() == 0 || !due || inner.later.is_some() {
                 return Ok(());
@@ -336,6 +342,7 @@ impl Register {
         roster.table.cool();
         self.apply(Plan::retold(roster.clone(), self.view.arrays.load().capacity()), None)?;
         inner.roster = roster;
+        heap::trim();
         Ok(())
     }
 

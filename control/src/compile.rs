@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use rollcall_agent::policy::Policy;
-use rollcall_agent::table::{Table, WriteError, Writer};
+use rollcall_agent::table::{NetworkRef, Table, WriteError, Writer};
 use rollcall_agent::unit::mapped;
 
 use crate::assign::{Assigner, Choice};
@@ -103,7 +103,8 @@ impl Roll {
         let mut writer = Writer::sized(self.hosts.len(), self.addresses.len()).generation(generation);
         let refs: Vec<_> = self.policies().map(|policy| policy.map(|policy| writer.policy(policy.clone()))).collect();
         let mut hosts = vec![None; self.hosts.len()];
-        let mut labels = HashMap::new();
+        let mut labels: HashMap<(u32, u32), _, foldhash::fast::RandomState> = HashMap::default();
+        let mut networks: Vec<Option<NetworkRef>> = vec![None; self.list.strings.len()];
         for address in &self.addresses {
             let host = *hosts[address.host as usize].get_or_insert_with(|| {
                 let host = &self.hosts[address.host as usize];
@@ -114,7 +115,8 @@ impl Roll {
             });
             let row = &self.list.rows[address.row as usize];
             if let Some(policy) = refs[address.policy.index(&self.policies)] {
-                writer.address(host, self.list.strings.text(row.network), row.address, row.mac, policy);
+                let network = networks[row.network as usize].get_or_insert_with(|| writer.network(self.list.strings.text(row.network)));
+                writer.address_with(host, *network, row.address, row.mac, policy);
             }
         }
         writer.finish()
@@ -152,12 +154,21 @@ impl Roll {
     /// lists: so all later passes read memory from one end to the other.
     fn gather(&mut self, mistakes: &mut Mistakes) {
         let list = &mut self.list;
-        let mut known: HashMap<&str, u32> = HashMap::with_capacity(list.rows.len());
+        // A list that brings each host's rows together, sorted by id, as exports do: then a look at the last host is enough.
+        let sorted = list.rows.is_sorted_by(|a, b| list.id(a) <= list.id(b));
+        let mut known: HashMap<&str, u32, foldhash::fast::RandomState> = HashMap::default();
+        known.reserve(if sorted { 0 } else { list.rows.len() });
+        self.hosts.reserve(list.rows.len());
         let mut unions = Vec::new();
         self.addresses.reserve(list.rows.len());
         for (at, row) in list.rows.iter().enumerate() {
             let new = self.hosts.len() as u32;
-            let index = *known.entry(list.id(row)).or_insert(new);
+            let index = if sorted {
+                let last = self.hosts.last().filter(|host| list.id(&list.rows[host.row as usize]) == list.id(row));
+                last.map_or(new, |_| new - 1)
+            } else {
+                *known.entry(list.id(row)).or_insert(new)
+            };
             if index == new {
                 let at = at as u32;
                 let (project, tags) = (row.project, row.tags);

@@ -14,7 +14,7 @@ use rollcall_agent::table::{Delta, Table, is_delta};
 
 /// What the server holds: a table, and what it was asked.
 struct Desk {
-    table: Table,
+    table: Arc<Table>,
     seen: Vec<String>,
     token: Option<String>,
 }
@@ -62,7 +62,7 @@ async fn table(State(desk): State<Shared>, headers: HeaderMap, bytes: Bytes) -> 
         Table::from_bytes(&bytes[..]).unwrap()
     };
     let generation = desk.table.generation() + 1;
-    desk.table = new.with_generation(generation);
+    desk.table = Arc::new(new.with_generation(generation));
     let (digest, addresses) = (desk.table.digest().to_string(), desk.table.len() as u64);
     Json(PushOutcome { generation, digest, addresses, added: 0, removed: 0, changed: 0, unchanged: 0, warnings: vec![] }).into_response()
 }
@@ -73,7 +73,7 @@ async fn stop(State(desk): State<Shared>, Json(request): Json<StopRequest>) -> J
     let (rest, unknown, addresses) = desk.table.without_hosts(&ids);
     let stopped = request.hosts.iter().filter(|id| !unknown.contains(id)).cloned().collect();
     let generation = desk.table.generation() + 1;
-    desk.table = rest.with_generation(generation);
+    desk.table = Arc::new(rest.with_generation(generation));
     Json(StopOutcome { stopped, unknown, addresses, generation, digest: desk.table.digest().to_string() })
 }
 
@@ -108,7 +108,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let desk = Arc::new(Mutex::new(Desk { table: Table::empty(), seen: vec![], token: None }));
+        let desk = Arc::new(Mutex::new(Desk { table: Arc::new(Table::empty()), seen: vec![], token: None }));
         let router = Router::new()
             .route("/v1/status", get(status))
             .route("/v1/table", put(table))
@@ -189,7 +189,7 @@ fn a_push_after_a_stop_is_still_a_delta_and_a_push_after_a_stranger_is_whole() {
     bench.push();
     assert_eq!(bench.seen(), ["status", "delta"]);
     let (rest, _, _) = bench.desk.lock().unwrap().table.without_hosts(&["vm-9"]);
-    bench.desk.lock().unwrap().table = rest.with_generation(9);
+    bench.desk.lock().unwrap().table = Arc::new(rest.with_generation(9));
     bench.push();
     assert_eq!(bench.seen(), ["status", "table"]);
     assert_eq!(bench.desk.lock().unwrap().table.len(), 52);

@@ -95,6 +95,22 @@ impl HostList {
         }
     }
 
+    /// Adds what was read of the same files by somebody else.
+    fn absorb(&mut self, other: HostList) {
+        let strings: Vec<u32> = other.strings.iter().map(|text| self.strings.intern(text)).collect();
+        let sets: Vec<u32> = other.tag_sets.sets.iter().map(|text| self.tag_sets.sets.intern(text)).collect();
+        let start = self.text.len();
+        self.text.push_str(&other.text);
+        self.rows.extend(other.rows.iter().map(|row| Row {
+            start: start + row.start,
+            project: strings[row.project as usize],
+            network: strings[row.network as usize],
+            tags: sets[row.tags as usize],
+            ..*row
+        }));
+        self.warnings.extend(other.warnings);
+    }
+
     /// Id of a row's host.
     pub fn id(&self, row: &Row) -> &str {
         &self.text[row.start..row.start + usize::from(row.id)]
@@ -147,7 +163,7 @@ const SEPARATOR: char = '\n';
 struct TagSets {
     sets: Strings,
     /// What CSV cells stand for.
-    cells: HashMap<String, u32>,
+    cells: HashMap<String, u32, foldhash::fast::RandomState>,
 }
 
 impl TagSets {

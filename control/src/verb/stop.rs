@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use rollcall_agent::table::Digest;
@@ -40,7 +41,7 @@ impl Stop {
         let cache = Cache::new(self.cache.as_deref(), &client.file_name());
         if let (Some(table), Ok(digest)) = (cache.load(), outcome.digest.parse::<Digest>()) {
             let stopped: Vec<&str> = outcome.stopped.iter().map(String::as_str).collect();
-            let (rest, _, removed) = table.without_hosts(&stopped);
+            let (rest, _, removed) = Arc::new(table).without_hosts(&stopped);
             if removed > 0 && rest.digest() == digest {
                 cache.store(&rest);
             }

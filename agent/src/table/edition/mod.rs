@@ -193,7 +193,7 @@ impl Edition {
     }
 
     /// The bytes of a host's id.
-    pub(crate) fn host_id(&self, index: u32) -> &[u8] {
+    pub fn host_id(&self, index: u32) -> &[u8] {
         match index.checked_sub(self.base.hosts() as u32) {
             None => self.base.host_parts(index).1,
             Some(at) => self.patch.host_parts(at).1,
