@@ -81,7 +81,8 @@ impl Idle {
     /// Until now.
     pub(super) fn now() -> Result<Self> {
         let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
-        let (idle, cores) = parse(&text).with_context(|| format!("cannot understand /proc/stat: {}", text.lines().next().unwrap_or_default()))?;
+        let (idle, cores) =
+            parse(&text).with_context(|| format!("cannot understand /proc/stat: {}", text.lines().next().unwrap_or_default()))?;
         Ok(Self { at: Instant::now(), idle, cores })
     }
 

@@ -10,10 +10,7 @@ use super::sheet::Sheet;
 pub(super) fn block(sheets: &[Sheet], machine: &Machine) -> String {
     let Machine { cpu, cores, memory_gb, kernel, commit, command, date } = machine;
     let tables: Vec<String> = sheets.iter().map(Sheet::markdown).collect();
-    format!(
-        "{}\n`{command}`, {date}, commit {commit}, on {cpu}, {cores} cores, {memory_gb} GB, Linux {kernel}.\n",
-        tables.join("\n")
-    )
+    format!("{}\n`{command}`, {date}, commit {commit}, on {cpu}, {cores} cores, {memory_gb} GB, Linux {kernel}.\n", tables.join("\n"))
 }
 
 /// The page with a part's block replaced, or put at its end where it has none yet.

@@ -65,7 +65,9 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peak> {
         peak.hosts = hosts;
         peak.lost = 0;
         (peak.kernel_kpps, peak.kernel_arp_kpps, peak.socket_kpps) = (None, None, None);
-        for (way, method) in [(Way::Kernel, Method::Icmp), (Way::Kernel, Method::Arp), (Way::Socket, Method::Icmp), (Way::Socket, Method::Arp)] {
+        for (way, method) in
+            [(Way::Kernel, Method::Icmp), (Way::Kernel, Method::Arp), (Way::Socket, Method::Icmp), (Way::Socket, Method::Arp)]
+        {
             let unwanted = match options.transmit {
                 Transmit::Auto => false,
                 Transmit::Kernel => way != Way::Kernel,
@@ -98,7 +100,15 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peak> {
     Ok(peak)
 }
 
-fn measure(way: Way, method: Method, interface: &Interface, cloud: Cloud, batch: u32, wanted: Duration, stop: &Stop) -> Result<Option<Row>> {
+fn measure(
+    way: Way,
+    method: Method,
+    interface: &Interface,
+    cloud: Cloud,
+    batch: u32,
+    wanted: Duration,
+    stop: &Stop,
+) -> Result<Option<Row>> {
     let Some(mut rig) = Rig::open(way, interface, cloud, method)? else { return Ok(None) };
     // Pages, caches and the processor's clock want to be warm.
     let warm = rig.run(batch, None, Duration::from_millis(500), stop)?;

@@ -66,14 +66,7 @@ impl Rig {
             let address = cloud.address(slot + 1).context("a station without an address")?;
             let hop = if slot < cloud.on_link { address } else { GATEWAY };
             let flags = target::LIVE | if method == Method::Arp { target::ARP } else { 0 };
-            let target = Target {
-                address: mapped(address),
-                mac: mac(hop),
-                network: 0,
-                nonce: rand::random(),
-                timeout_ms: 300,
-                flags,
-            };
+            let target = Target { address: mapped(address), mac: mac(hop), network: 0, nonce: rand::random(), timeout_ms: 300, flags };
             program.arrays().occupy(slot, &target, rand::random())?;
         }
         let Some(sender) = Sender::open(way, &program, interface)? else { return Ok(None) };

@@ -115,7 +115,10 @@ mod tests {
         let scrape = Scrape(TEXT.into());
         let histogram = scrape.histogram("rollcall_late").unwrap();
         assert_eq!((histogram.count(), histogram.over(0.01).unwrap(), histogram.over(0.001).unwrap()), (200, 1, 10));
-        assert_eq!([50.0, 95.0, 96.0, 100.0].map(|percent| histogram.within(percent)), [Some(0.001), Some(0.001), Some(0.01), Some(f64::INFINITY)]);
+        assert_eq!(
+            [50.0, 95.0, 96.0, 100.0].map(|percent| histogram.within(percent)),
+            [Some(0.001), Some(0.001), Some(0.01), Some(f64::INFINITY)]
+        );
         assert!(histogram.over(0.02).is_err());
         let none = histogram.since(&histogram);
         assert_eq!((none.count(), none.within(99.0)), (0, None));

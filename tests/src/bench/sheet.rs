@@ -53,7 +53,8 @@ impl Sheet {
 
     /// For a page.
     pub(super) fn markdown(&self) -> String {
-        let line = |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
+        let line =
+            |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
         let rule = self.head.iter().enumerate().map(|(column, _)| if column == 0 { "---" } else { "---:" }).collect::<Vec<_>>().join(" | ");
         let mut text = format!("### {}\n\n{}| {rule} |\n", self.title, line(&self.head));
         for row in &self.rows {

@@ -11,7 +11,7 @@ use super::burden::{self, Burden};
 use super::events::Watcher;
 use super::machine::Idle;
 use super::memory::Memory;
-use super::options::Options;
+use super::options::{Options, Part};
 use super::runtime::{self, Shares};
 use super::scrape::{Histogram, Scrape};
 use super::sheet::{Sheet, number, rounded};
@@ -20,6 +20,8 @@ use crate::agent::Agent;
 use crate::voice::{Voice, grouped, megabytes};
 
 const SECONDS: u64 = 60;
+/// As long as the figures of record ask for.
+const SECONDS_OF_ALL: u64 = 600;
 const HOSTS: u32 = 1_000_000;
 /// Histograms of the agent.
 const LATENESS: &str = "rollcall_probe_lateness_seconds";
@@ -72,7 +74,8 @@ pub(super) struct Steady {
 
 /// Measures as asked for.
 pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Steady> {
-    let seconds = Duration::from_secs(options.seconds.unwrap_or(SECONDS));
+    let usual = if options.part == Part::All { SECONDS_OF_ALL } else { SECONDS };
+    let seconds = Duration::from_secs(options.seconds.unwrap_or(usual));
     measure(options, voice, options.hosts_or(HOSTS), seconds).await
 }
 
@@ -86,7 +89,8 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
 
     let began = Instant::now();
     let mut agent = stand.agent(options, Some(&path)).await?;
-    let progress = |status: &Status| voice.progress("up", &format!("{} of {hosts}", status.verdicts.get("up").copied().unwrap_or_default()));
+    let progress =
+        |status: &Status| voice.progress("up", &format!("{} of {hosts}", status.verdicts.get("up").copied().unwrap_or_default()));
     stand::all_up(&mut agent, hosts, options.interval, progress).await?;
     voice.step("up", &format!("all {} hosts answer", grouped(hosts.into())), Some(began.elapsed()));
     tokio::time::sleep(options.interval.clamp(Duration::from_secs(1), Duration::from_secs(5))).await;
@@ -122,7 +126,13 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
     steady.work(&start, &end, took)?;
     voice.step(
         "steady",
-        &format!("{} hosts: {} cores, {} bytes a host, {} false downs", grouped(hosts.into()), number(steady.cpu_cores, 3), number(steady.bytes_per_host, 0), steady.false_down),
+        &format!(
+            "{} hosts: {} cores, {} bytes a host, {} false downs",
+            grouped(hosts.into()),
+            number(steady.cpu_cores, 3),
+            number(steady.bytes_per_host, 0),
+            steady.false_down
+        ),
         Some(Duration::from_secs_f64(took)),
     );
     Ok(steady)
@@ -206,11 +216,15 @@ impl Steady {
         sheet.pair("the process by its own account", format!("{} cores", number(self.process_cores, 3)));
         sheet.pair("the whole machine", format!("{} cores", number(self.machine_cores, 3)));
         sheet.pair("of that without an agent", format!("{} cores", number(self.idle_cores, 3)));
-        sheet.pair("of that the fleet's program", format!("{} cores, {} ns a frame", number(self.fleet_cores, 3), number(self.fleet_ns, 0)));
+        sheet
+            .pair("of that the fleet's program", format!("{} cores, {} ns a frame", number(self.fleet_cores, 3), number(self.fleet_ns, 0)));
         sheet.pair("the agent's XDP program (part of the first line)", format!("{} ns a frame", number(self.receive_ns, 0)));
         sheet.pair("memory per host, all included", format!("{} bytes", number(self.bytes_per_host, 1)));
         sheet.pair("of that process, kernel maps", format!("{}, {}", megabytes(self.process_bytes), megabytes(self.map_bytes)));
-        sheet.pair("probes", format!("{} ({} a second, {}, {})", grouped(self.probes), number(self.probes_per_second, 0), self.transmit, self.method));
+        sheet.pair(
+            "probes",
+            format!("{} ({} a second, {}, {})", grouped(self.probes), number(self.probes_per_second, 0), self.transmit, self.method),
+        );
         sheet.pair("lateness p50, p99, max", [self.late_p50_ms, self.late_p99_ms, self.late_max_ms].map(bound).join(", "));
         sheet.pair("later than 10 ms", format!("{} %, {} skipped", number(self.late_ratio * 100.0, 4), self.skipped));
         sheet.pair("lost", format!("{} ({} missed, {} void)", self.lost, self.misses, self.voids));

@@ -22,7 +22,10 @@ pub(super) struct Tool {
 pub(super) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target/tools/monitors/usr/bin");
-    std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into(), unpacked]).map(|folder| folder.join(name)).find(|path| path.is_file())
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into(), unpacked])
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 impl Tool {

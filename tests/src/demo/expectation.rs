@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::silence::Ledger;
-use crate::voice::{grouped, seconds};
 use crate::lab::AGENT_INTERFACE;
+use crate::voice::{grouped, seconds};
 
 /// What lies between the arithmetic and a verdict on a busy machine: the tick of the schedule, and the scheduler's mood.
 const VERDICT_SLACK: Duration = Duration::from_millis(100);

@@ -11,11 +11,11 @@ use super::options::{Options, SILENCED};
 use super::scene::{self, Scene};
 use super::silence::{self, Heard, Ledger, Silenced};
 use super::summary::Summary;
-use crate::voice::{Voice, grouped, seconds};
 use super::{LISTEN, PATIENCE, verdicts};
 use crate::agent::{Agent, Cost};
 use crate::lab::{AGENT_INTERFACE, Lab};
 use crate::population::Host;
+use crate::voice::{Voice, grouped, seconds};
 use crate::webhook::Receiver;
 
 /// Plays it, the caller being inside the agent's namespace.

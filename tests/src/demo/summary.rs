@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::expectation::Expectation;
 use super::options::Options;
 use super::silence::Ledger;
-use crate::voice::{Voice, grouped, megabytes, seconds};
 use crate::agent::Cost;
+use crate::voice::{Voice, grouped, megabytes, seconds};
 
 /// The figures of a run.
 #[derive(Debug)]
