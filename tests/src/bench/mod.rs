@@ -15,6 +15,7 @@ use crate::lab::Lab;
 use crate::netns;
 use crate::voice::Voice;
 
+mod blackbox;
 mod burden;
 mod core;
 mod detect;
@@ -23,6 +24,8 @@ mod grow;
 mod load;
 mod machine;
 mod memory;
+mod monitor;
+mod monitors;
 mod options;
 mod page;
 mod peak;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::core::{Stop, pinned};
 use super::machine::Idle;
+use super::monitors;
 use super::options::{Options, Transmit};
 use super::rig::{Rig, interface};
 use super::sender::Way;
@@ -49,6 +50,7 @@ pub(super) struct Peers {
     fping_ratio: Option<f64>,
     summary: Vec<Summary>,
     sweeps: Vec<Sweep>,
+    monitors: Vec<monitors::Row>,
     /// Peers that could not be measured, and why.
     missing: Vec<String>,
 }
@@ -135,6 +137,8 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
         }
     }
     peers.summarise();
+    drop(stand);
+    peers.monitors = monitors::run(options, voice).await.context("monitors")?;
     Ok(peers)
 }
 
@@ -353,7 +357,7 @@ impl Peers {
         for missing in &self.missing {
             sheet.note(format!("Not measured: {missing}"));
         }
-        vec![sheet]
+        vec![sheet, monitors::sheet(&self.monitors)]
     }
 }
 
