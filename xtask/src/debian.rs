@@ -1,10 +1,11 @@
 //! Packages of the system: installed when we are root and apt is there, otherwise asked for by name.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::step;
+use crate::{step, workspace};
 
 /// Whether we are root: the owner of our own process says so, without a system call of our own.
 pub(crate) fn is_root() -> bool {
@@ -41,6 +42,24 @@ pub(crate) fn ensure(packages: &[&str], why: &str) -> Result<()> {
 pub(crate) fn available(package: &str) -> bool {
     step::output(Command::new("apt-cache").args(["policy", package]))
         .is_some_and(|policy| policy.lines().any(|line| line.contains("Candidate:") && !line.contains("(none)")))
+}
+
+/// Unpacks a package into a folder without installing it: no service starts, nothing of the system changes.
+pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
+    if is_root() && !available(package) {
+        step::run(apt().arg("update"))?;
+    }
+    let download = workspace::target().join("tools/download");
+    std::fs::create_dir_all(&download).with_context(|| format!("cannot make {}", download.display()))?;
+    let unpacked = step::run(apt().args(["download", package]).current_dir(&download)).and_then(|()| {
+        let deb = std::fs::read_dir(&download)?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .with_context(|| format!("apt-get left no package in {}", download.display()))?;
+        step::run(Command::new("dpkg").arg("-x").arg(deb).arg(folder))
+    });
+    let _ = std::fs::remove_dir_all(&download);
+    unpacked
 }
 
 /// apt-get, which waits for another apt for a while and asks nothing.

@@ -140,20 +140,7 @@ fn alertmanager() -> Result<()> {
     if !step::in_path("apt-get") || !step::in_path("dpkg") {
         bail!("testing against a real Alertmanager needs `{PACKAGE}` in the PATH; install what your system calls so");
     }
-    if debian::is_root() && !debian::available(PACKAGE) {
-        step::run(debian::apt().arg("update"))?;
-    }
-    let download = workspace::target().join("tools/download");
-    std::fs::create_dir_all(&download).with_context(|| format!("cannot make {}", download.display()))?;
-    let unpacked = step::run(debian::apt().args(["download", PACKAGE]).current_dir(&download)).and_then(|()| {
-        let deb = std::fs::read_dir(&download)?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-            .with_context(|| format!("apt-get left no package in {}", download.display()))?;
-        step::run(Command::new("dpkg").arg("-x").arg(deb).arg(&folder))
-    });
-    let _ = std::fs::remove_dir_all(&download);
-    let unpacked = unpacked.and_then(|()| write_wrapper(&folder, &wrapper));
+    let unpacked = debian::unpack(PACKAGE, &folder).and_then(|()| write_wrapper(&folder, &wrapper));
     unpacked.with_context(|| format!("testing against a real Alertmanager needs the package {PACKAGE}; try: apt-get install {PACKAGE}"))
 }
 

@@ -53,12 +53,12 @@ pub(super) async fn carry(agent: &Agent, table: Table, seconds: Duration, voice:
         anyhow::Ok((times, bytes))
     };
     let changes = async {
-        let (mut listings, mut pushes, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut listings, mut pushes) = (Vec::new(), Vec::new());
         let mut next = prepare(1).await?;
         loop {
             voice.progress("load", &format!("{} listings, {} pushes of the whole table", listings.len(), pushes.len()));
             let began = Instant::now();
-            bytes = list(&client, agent).await?;
+            let bytes = list(&client, agent).await?;
             listings.push(began.elapsed().as_secs_f64());
             let changed = std::mem::replace(&mut next, Table::empty());
             let began = Instant::now();
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_renamed_table_is_another_table_of_the_same_addresses() {
         let policy = Options::parse_from(["bench", "steady"]).policy(Method::Arp);
-        let before = table(Cloud { on_link: 25, routed: 5 }, &policy, |host| host.name.clone()).unwrap();
+        let before = table(Cloud { on_link: 25, routed: 5 }, &policy, &[], |host| host.name.clone()).unwrap();
         let after = renamed(&before, 7).unwrap();
         assert_ne!(before.digest(), after.digest());
         let addresses = |table: &Table| table.records().iter().map(|record| (record.address(), record.mac())).collect::<Vec<_>>();

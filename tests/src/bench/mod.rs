@@ -15,17 +15,26 @@ use crate::lab::Lab;
 use crate::netns;
 use crate::voice::Voice;
 
+mod blackbox;
 mod burden;
 mod core;
+mod detect;
 mod events;
+mod grow;
+mod load;
 mod machine;
 mod memory;
+mod monitor;
+mod monitors;
 mod options;
 mod page;
 mod peak;
 mod peers;
+mod plot;
+mod responder;
 mod results;
 mod rig;
+mod rtt;
 mod runtime;
 mod scrape;
 mod sender;
@@ -74,6 +83,7 @@ async fn run(options: &Options, voice: &Voice) -> Result<Option<Results>> {
     if options.part == Part::Report {
         let results = Results::read(options)?;
         results.write_page(options, voice)?;
+        results.write_plot(options, voice)?;
         return Ok(Some(results));
     }
     netns::need_root("the benchmark")?;
@@ -86,6 +96,9 @@ async fn run(options: &Options, voice: &Voice) -> Result<Option<Results>> {
         _ = interrupt.recv() => return Ok(None),
         _ = terminate.recv() => return Ok(None),
     };
+    if options.write || options.part == Part::Grow {
+        results.write_plot(options, voice)?;
+    }
     if options.write {
         results.keep(options, voice)?.write_page(options, voice)?;
     }

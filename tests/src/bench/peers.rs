@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rollcall_agent::link::Interface;
+use rollcall_agent::packet;
 use rollcall_agent::policy::Method;
 use rollcall_agent::reply::{Program, Receive};
 use rollcall_agent::unit::Mac;
+use rollcall_agent::wire::ArpSocket;
 use rollcall_agent_ebpf::fleet::{AGENT, Cloud, GATEWAY, Outcome, mac};
 use serde::{Deserialize, Serialize};
 
 use super::core::{Stop, pinned};
 use super::machine::Idle;
+use super::monitors;
 use super::options::{Options, Transmit};
 use super::rig::{Rig, interface};
 use super::sender::Way;
@@ -30,6 +33,10 @@ const HOSTS: u32 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at the fleet's counters: fine beside sweeps of seconds, and no burden.
 const LOOK: Duration = Duration::from_millis(5);
+/// masscan's receiver ends only with a frame that comes in after its time: the gateway is asked for its MAC so often.
+const KNOCK: Duration = Duration::from_millis(200);
+/// fping gives each target one of 65,536 sequence numbers for ten seconds, and refuses to begin with more targets.
+const FPING_MAX: u32 = 60_000;
 
 /// Medians of all rounds, and every round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +50,7 @@ pub(super) struct Peers {
     fping_ratio: Option<f64>,
     summary: Vec<Summary>,
     sweeps: Vec<Sweep>,
+    monitors: Vec<monitors::Row>,
     /// Peers that could not be measured, and why.
     missing: Vec<String>,
 }
@@ -51,6 +59,7 @@ pub(super) struct Peers {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Summary {
     program: String,
+    hosts: u32,
     kpps: f64,
     /// Percent of the hosts that it did not see, although all answered.
     lost_percent: f64,
@@ -65,6 +74,7 @@ struct Summary {
 struct Sweep {
     program: String,
     round: u32,
+    hosts: u32,
     kpps: f64,
     /// Hosts that it did not see.
     lost: u64,
@@ -79,6 +89,8 @@ struct Sweep {
 struct Peer {
     name: &'static str,
     arguments: Vec<String>,
+    /// How many hosts it sweeps: not all can take all.
+    hosts: u32,
     /// Whether the hosts that it saw are told by the log and not by the output.
     in_log: bool,
     /// Whether a line tells of a host that it saw.
@@ -91,6 +103,7 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
     let cloud = Cloud { on_link: 0, routed: hosts };
     let stand = Stand::up(cloud)?;
     let interface = interface().await?;
+    let knocker = ArpSocket::open(interface.index, packet::Sender { mac: interface.mac, address: AGENT.into() })?;
     let mut peers = Peers { hosts, rounds: options.rounds, ..Peers::default() };
     let found: Vec<(Peer, std::path::PathBuf)> = list(&stand, cloud)?
         .into_iter()
@@ -111,9 +124,9 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
             if peers.missing.iter().any(|missing| missing.starts_with(peer.name)) {
                 continue;
             }
-            match theirs(&stand, peer, path, hosts, round).await {
+            match theirs(&stand, peer, path, &knocker, round).await {
                 Ok(sweep) => {
-                    sweep.tell(voice, hosts);
+                    sweep.tell(voice);
                     peers.sweeps.push(sweep);
                 }
                 Err(error) => {
@@ -124,6 +137,8 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
         }
     }
     peers.summarise();
+    drop(stand);
+    peers.monitors = monitors::run(options, voice).await.context("monitors")?;
     Ok(peers)
 }
 
@@ -131,9 +146,11 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
 fn list(stand: &Stand, cloud: Cloud) -> Result<Vec<Peer>> {
     let address = |station: u32| cloud.address(station).map(Ipv4Addr::from).context("a lab without hosts");
     let (first, last) = (address(1)?, address(cloud.stations() - 1)?);
+    let hosts = cloud.routed;
+    let fping_hosts = hosts.min(FPING_MAX);
     let targets = stand.path("targets");
     let mut text = String::new();
-    for station in 1..cloud.stations() {
+    for station in 1..=fping_hosts {
         text += &format!("{}\n", address(station)?);
     }
     std::fs::write(&targets, text).with_context(|| format!("cannot write {}", targets.display()))?;
@@ -153,13 +170,15 @@ fn list(stand: &Stand, cloud: Cloud) -> Result<Vec<Peer>> {
                 "{first}-{last} --ping --rate 10000000 --interface {AGENT_INTERFACE} --adapter-ip {own} --adapter-mac {own_mac} \
                  --router-mac {gateway} --wait 2 -oL -"
             )),
+            hosts,
             in_log: false,
             seen: |line| line.starts_with("open icmp"),
         },
-        Peer { name: "zmap", arguments: zmap, in_log: false, seen: |line| line.parse::<Ipv4Addr>().is_ok() },
+        Peer { name: "zmap", arguments: zmap, hosts, in_log: false, seen: |line| line.parse::<Ipv4Addr>().is_ok() },
         Peer {
             name: "fping",
             arguments: words(format!("-q -i 0 -c 1 -r 0 -f {}", targets.display())),
+            hosts: fping_hosts,
             in_log: true,
             seen: |line| line.contains("xmt/rcv/%loss = 1/1/"),
         },
@@ -204,28 +223,34 @@ async fn ours(options: &Options, interface: &Interface, cloud: Cloud, round: u32
             program: format!("rollcall ({name})"),
             round,
             kpps: rounded(sent.sent as f64 / sent.took.as_secs_f64().max(1e-9) / 1e3),
+            hosts: cloud.routed,
             lost: sent.lost(),
             sent: sent.sent,
             cpu_seconds: rounded(cpu.as_secs_f64()),
             machine_seconds: rounded(machine),
         };
-        sweep.tell(voice, cloud.routed);
+        sweep.tell(voice);
         return Ok(Some(sweep));
     }
     bail!("this agent has no kernel transmitter")
 }
 
 /// One sweep of a peer. Its rate is what the fleet heard: no program's own account, and no start or waiting in it.
-async fn theirs(stand: &Stand, peer: &Peer, path: &Path, hosts: u32, round: u32) -> Result<Sweep> {
+async fn theirs(stand: &Stand, peer: &Peer, path: &Path, knocker: &ArpSocket, round: u32) -> Result<Sweep> {
     let (out, log) = (stand.path(&format!("{}.out", peer.name)), stand.path(&format!("{}.log", peer.name)));
     let fleet = stand.lab.fleet();
     let before = requests(fleet)?;
     let idle = Idle::now()?;
     let began = Instant::now();
     let mut tool = Tool::start(&stand.lab.agent(), path, &peer.arguments, &out, &log)?;
-    let (mut heard, mut first, mut last) = (0, None, began);
+    let (mut heard, mut first, mut last, mut knocked) = (0, None, began, began);
     while tool.runs()? && began.elapsed() < PATIENCE {
         tokio::time::sleep(LOOK).await;
+        if knocked.elapsed() >= KNOCK {
+            // Where it cannot be sent the next one goes.
+            let _ = knocker.ask(GATEWAY.into(), None);
+            knocked = Instant::now();
+        }
         let now = requests(fleet)? - before;
         if now > heard {
             (heard, last) = (now, Instant::now());
@@ -243,7 +268,8 @@ async fn theirs(stand: &Stand, peer: &Peer, path: &Path, hosts: u32, round: u32)
         round,
         // What came before the first look is not in the time either.
         kpps: rounded((heard - earlier) as f64 / last.duration_since(first).as_secs_f64().max(1e-3) / 1e3),
-        lost: u64::from(hosts).saturating_sub(seen),
+        hosts: peer.hosts,
+        lost: u64::from(peer.hosts).saturating_sub(seen),
         sent: heard,
         cpu_seconds: rounded(cpu.as_secs_f64()),
         machine_seconds: rounded(machine),
@@ -256,14 +282,14 @@ fn requests(fleet: &Fleet) -> Result<u64> {
 }
 
 impl Sweep {
-    fn tell(&self, voice: &Voice, hosts: u32) {
+    fn tell(&self, voice: &Voice) {
         let text = format!(
             "round {}: {} {} kpps, {} of {} hosts not seen",
             self.round,
             self.program,
             number(self.kpps, 0),
             grouped(self.lost),
-            grouped(hosts.into())
+            grouped(self.hosts.into())
         );
         voice.step("peers", &text, None);
     }
@@ -277,7 +303,6 @@ impl Peers {
                 programs.push(sweep.program.clone());
             }
         }
-        let hosts = f64::from(self.hosts.max(1));
         for program in programs {
             let of = |value: &dyn Fn(&Sweep) -> f64| {
                 median(self.sweeps.iter().filter(|sweep| sweep.program == program).map(value)).unwrap_or_default()
@@ -286,7 +311,8 @@ impl Peers {
             let ours = self.rollcall_kpps.unwrap_or(kpps);
             let summary = Summary {
                 kpps: rounded(kpps),
-                lost_percent: rounded(of(&|sweep| sweep.lost as f64) * 100.0 / hosts),
+                hosts: self.sweeps.iter().find(|sweep| sweep.program == program).map_or(0, |sweep| sweep.hosts),
+                lost_percent: rounded(of(&|sweep| sweep.lost as f64 * 100.0 / f64::from(sweep.hosts.max(1)))),
                 cpu_seconds_per_million: rounded(of(&|sweep| sweep.cpu_seconds / sweep.sent.max(1) as f64) * 1e6),
                 machine_seconds_per_million: rounded(of(&|sweep| sweep.machine_seconds / sweep.sent.max(1) as f64) * 1e6),
                 ratio: rounded(ours / kpps.max(1e-9)),
@@ -309,12 +335,13 @@ impl Peers {
     pub(super) fn sheets(&self) -> Vec<Sheet> {
         let mut sheet = Sheet::new(
             format!("Sweep of {} hosts: medians of {} rounds in turn", grouped(self.hosts.into()), self.rounds),
-            &["program", "kpps", "hosts not seen, %", "CPU s per million, program", "whole machine", "rollcall is faster by"],
+            &["program", "hosts", "kpps", "hosts not seen, %", "CPU s per million, program", "whole machine", "rollcall is faster by"],
         );
         for row in &self.summary {
             let ratio = if row.program.starts_with("rollcall") { "-".into() } else { format!("{}x", number(row.ratio, 1)) };
             sheet.row([
                 row.program.clone(),
+                grouped(row.hosts.into()),
                 number(row.kpps, 0),
                 number(row.lost_percent, 2),
                 number(row.cpu_seconds_per_million, 2),
@@ -323,14 +350,14 @@ impl Peers {
             ]);
         }
         sheet.note(
-            "All sweep the same routed hosts once, as fast as they go; each host answers each request. The rate of a peer is that of the \
+            "All sweep the same routed hosts once, as fast as they go (fping takes no more than 65,535 at a time); each host answers each request. The rate of a peer is that of the \
              requests that the fleet heard, from the first to the last, without its start and its waiting at the end; that of rollcall is \
              hosts by the time from the first probe to the last answer. rollcall: one thread on one core; the others as many as they like.",
         );
         for missing in &self.missing {
             sheet.note(format!("Not measured: {missing}"));
         }
-        vec![sheet]
+        vec![sheet, monitors::sheet(&self.monitors)]
     }
 }
 
@@ -359,6 +386,7 @@ mod tests {
         let sweep = |program: &str, kpps: f64, lost: u64| Sweep {
             program: program.into(),
             round: 1,
+            hosts: 1000,
             kpps,
             lost,
             sent: 1000,

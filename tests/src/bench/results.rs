@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::detect::{self, Detect};
+use super::grow::{self, Grow, PLOT};
+use super::load::{self, Load};
 use super::machine::Machine;
 use super::options::{Options, Part};
 use super::page;
 use super::peak::{self, Peak};
 use super::peers::{self, Peers};
+use super::rtt::{self, Rtt};
 use super::sheet::Sheet;
 use super::steady::{self, Steady};
 use crate::voice::Voice;
@@ -24,14 +28,18 @@ const FILE: &str = "bench.json";
 const PAGE: &str = "PERFORMANCE.md";
 
 /// In this order: what is quick and wants a cool machine first.
-const ORDER: [Part; 3] = [Part::Peak, Part::Peers, Part::Steady];
+const ORDER: [Part; 7] = [Part::Peak, Part::Peers, Part::Load, Part::Rtt, Part::Detect, Part::Steady, Part::Grow];
 
 /// The figures of one part.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Figures {
     Peak(Peak),
     Peers(Peers),
+    Load(Load),
+    Rtt(Rtt),
+    Detect(Detect),
     Steady(Steady),
+    Grow(Grow),
 }
 
 /// What was measured, and on which machine: for each part, for they may be measured one by one.
@@ -125,10 +133,19 @@ impl Results {
             "# rollcall: performance\n".to_owned()
         };
         for (part, (figures, machine)) in &self.parts {
-            let block = page::block(&figures.sheets(), machine);
+            let picture = if *part == Part::Grow { format!("\n![Cost by number of hosts]({PLOT})\n") } else { String::new() };
+            let block = page::block(&figures.sheets(), machine) + &picture;
             text = page::put(&text, part.name(), &block).with_context(|| path.display().to_string())?;
         }
         write(&path, &text, voice)
+    }
+
+    /// Writes the plot, where there is something to draw.
+    pub(super) fn write_plot(&self, options: &Options, voice: &Voice) -> Result<()> {
+        match self.parts.get(&Part::Grow) {
+            Some((Figures::Grow(grow), _)) => write(&options.out.join(PLOT), &grow.plot(), voice),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -143,7 +160,12 @@ impl Figures {
         Ok(match part {
             Part::Peak => Self::Peak(peak::run(options, voice).await?),
             Part::Peers => Self::Peers(peers::run(options, voice).await?),
-            _ => Self::Steady(steady::run(options, voice).await?),
+            Part::Load => Self::Load(load::run(options, voice).await?),
+            Part::Rtt => Self::Rtt(rtt::run(options, voice).await?),
+            Part::Detect => Self::Detect(detect::run(options, voice).await?),
+            Part::Steady => Self::Steady(steady::run(options, voice).await?),
+            Part::Grow => Self::Grow(grow::run(options, voice).await?),
+            Part::All | Part::Report => bail!("{} is no part of its own", part.name()),
         })
     }
 
@@ -154,7 +176,12 @@ impl Figures {
         Ok(match part {
             Part::Peak => Self::Peak(read(value)?),
             Part::Peers => Self::Peers(read(value)?),
-            _ => Self::Steady(read(value)?),
+            Part::Load => Self::Load(read(value)?),
+            Part::Rtt => Self::Rtt(read(value)?),
+            Part::Detect => Self::Detect(read(value)?),
+            Part::Steady => Self::Steady(read(value)?),
+            Part::Grow => Self::Grow(read(value)?),
+            Part::All | Part::Report => bail!("{} is no part of its own", part.name()),
         })
     }
 
@@ -162,7 +189,11 @@ impl Figures {
         match self {
             Self::Peak(figures) => value(figures),
             Self::Peers(figures) => value(figures),
+            Self::Load(figures) => value(figures),
+            Self::Rtt(figures) => value(figures),
+            Self::Detect(figures) => value(figures),
             Self::Steady(figures) => value(figures),
+            Self::Grow(figures) => value(figures),
         }
     }
 
@@ -170,7 +201,11 @@ impl Figures {
         match self {
             Self::Peak(figures) => figures.sheets(),
             Self::Peers(figures) => figures.sheets(),
+            Self::Load(figures) => figures.sheets(),
+            Self::Rtt(figures) => figures.sheets(),
+            Self::Detect(figures) => figures.sheets(),
             Self::Steady(figures) => figures.sheets(),
+            Self::Grow(figures) => figures.sheets(),
         }
     }
 }

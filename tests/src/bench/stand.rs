@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 use rollcall_agent::policy::Policy;
 use rollcall_agent::table::{Table, Writer};
-use rollcall_agent_ebpf::fleet::Cloud;
+use rollcall_agent::unit::Mac;
+use rollcall_agent_ebpf::fleet::{Cloud, mac};
 use tempfile::TempDir;
 
 use super::options::{Options, Transmit};
@@ -51,7 +52,7 @@ impl Stand {
 
     /// The table of all hosts, in a file too.
     pub(super) fn table(&self, policy: &Policy) -> Result<(Table, PathBuf)> {
-        let table = table(self.lab.fleet().cloud(), policy, |host| host.name.clone())?;
+        let table = table(self.lab.fleet().cloud(), policy, &[], |host| host.name.clone())?;
         let path = self.path("bench.table");
         fs::write(&path, table.bytes()).with_context(|| format!("cannot write {}", path.display()))?;
         Ok((table, path))
@@ -94,14 +95,22 @@ impl Drop for Stand {
     }
 }
 
-/// The table of all hosts of a cloud, each named as `name` says.
-pub(super) fn table(cloud: Cloud, policy: &Policy, name: impl Fn(&Host) -> String) -> Result<Table> {
-    let hosts = cloud.on_link as usize + cloud.routed as usize;
+/// Project of the stations with a known delay.
+pub(super) const SLOW: &str = "slow";
+
+/// The table of all hosts of a cloud, each named as `name` says, and of stations on the link that are not in it.
+pub(super) fn table(cloud: Cloud, policy: &Policy, slow: &[Ipv4Addr], name: impl Fn(&Host) -> String) -> Result<Table> {
+    let hosts = cloud.on_link as usize + cloud.routed as usize + slow.len();
     let mut writer = Writer::sized(hosts, hosts);
     let policy = writer.policy(policy.clone());
     for host in population::hosts(cloud) {
         let row = writer.host(&host.id, &name(&host), host.project, host.tags);
         writer.address(row, NETWORK, host.address.into(), host.mac, policy);
+    }
+    for address in slow {
+        let text = address.to_string();
+        let row = writer.host(&text, &text, SLOW, []);
+        writer.address(row, NETWORK, (*address).into(), Some(Mac(mac(address.octets()))), policy);
     }
     writer.finish().context("the table of the simulated cloud")
 }

@@ -11,7 +11,7 @@ use super::burden::{self, Burden};
 use super::events::Watcher;
 use super::machine::Idle;
 use super::memory::Memory;
-use super::options::Options;
+use super::options::{Options, Part};
 use super::runtime::{self, Shares};
 use super::scrape::{Histogram, Scrape};
 use super::sheet::{Sheet, number, rounded};
@@ -20,6 +20,8 @@ use crate::agent::Agent;
 use crate::voice::{Voice, grouped, megabytes};
 
 const SECONDS: u64 = 60;
+/// As long as the figures of record ask for.
+const SECONDS_OF_ALL: u64 = 600;
 const HOSTS: u32 = 1_000_000;
 /// Histograms of the agent.
 const LATENESS: &str = "rollcall_probe_lateness_seconds";
@@ -72,7 +74,8 @@ pub(super) struct Steady {
 
 /// Measures as asked for.
 pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Steady> {
-    let seconds = Duration::from_secs(options.seconds.unwrap_or(SECONDS));
+    let usual = if options.part == Part::All { SECONDS_OF_ALL } else { SECONDS };
+    let seconds = Duration::from_secs(options.seconds.unwrap_or(usual));
     measure(options, voice, options.hosts_or(HOSTS), seconds).await
 }
 

@@ -24,12 +24,9 @@ use tempfile::TempDir;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9798);
 
-/// Whether the agent knows the setting `transmit`.
-const SETTING: bool = false;
-
 /// How the agent's probes leave in this run of the tests, as the agent calls it.
 pub(crate) fn transmit() -> &'static str {
-    if SETTING { crate::TRANSMIT } else { "socket" }
+    crate::TRANSMIT
 }
 
 pub(crate) struct Stage {
@@ -64,10 +61,7 @@ impl Stage {
     /// Starts the agent with a webhook route `oncall`, and more settings in front of the sections.
     pub(crate) async fn agent(&self, receiver: Option<&Receiver>, settings: &str) -> Result<Agent> {
         let state = self.path("state");
-        let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\n{settings}\n");
-        if SETTING {
-            text += &format!("transmit = \"{}\"\n", transmit());
-        }
+        let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\ntransmit = \"{}\"\n{settings}\n", transmit());
         text += &format!("[[network]]\nname = \"{NETWORK}\"\ninterface = \"rc-agent\"\n");
         if let Some(receiver) = receiver {
             text += &format!(
