@@ -1,5 +1,5 @@
 //! The whole line in network namespaces: the real agent, a simulated cloud, a real receiver of alarms. Probes leave by the
-//! kernel transmitter; what depends on the wire runs by the socket transmitter as well, in `socket.rs`.
+//! kernel transmitter; all that does not only ask the API runs by the socket transmitter as well, in `socket.rs`.
 
 /// The agent's setting `transmit`.
 const TRANSMIT: &str = "kernel";

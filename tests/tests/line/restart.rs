@@ -18,6 +18,7 @@ fn kill_9_forgets_no_alarm_and_tells_none_twice() {
         stage.lab.fleet().kill(1);
         stage.lab.fleet().kill(2);
         receiver.beyond(1, PATIENCE).await;
+        stage.until_taken(&agent).await?;
         let since = agent.host("vm-000001").await?.unwrap().addresses[0].now.since.clone();
         agent.crash().await?;
         assert_eq!(Lab::xdp_mode(&stage.lab.agent(), AGENT_INTERFACE)?, None, "a crash leaves no program behind");

@@ -1,9 +1,10 @@
-//! The tests of the whole line that depend on the wire, by the socket transmitter.
+//! The tests of the whole line that depend on how probes leave, by the socket transmitter.
 
 /// The agent's setting `transmit`.
 const TRANSMIT: &str = "socket";
 
 mod blind;
 mod life;
+mod restart;
 mod stage;
 mod wire;

@@ -140,6 +140,21 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+
+    /// Waits until the agent has written down that all it told was taken. Killed before, it must tell again: what the
+    /// receiver answered is then known to nobody.
+    pub(crate) async fn until_taken(&self, agent: &Agent) -> Result<()> {
+        let began = std::time::Instant::now();
+        loop {
+            let metrics = agent.get("/metrics").await?.1;
+            let waiting = metrics.lines().filter(|line| line.starts_with("rollcall_notices_queued{"));
+            if waiting.clone().count() > 0 && waiting.clone().all(|line| line.ends_with(" 0")) {
+                return Ok(());
+            }
+            anyhow::ensure!(began.elapsed() < PATIENCE, "notices are still queued: {:?}\n{}", waiting.collect::<Vec<_>>(), self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 /// Fast enough for a test, slow enough for a busy machine.
