@@ -72,6 +72,12 @@ impl Events {
         latest.turns.iter().skip(first).filter(|turn| turn.slot == slot).copied().collect()
     }
 
+    /// Slots of which something is remembered.
+    fn slots(&self) -> HashSet<u32> {
+        let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+        latest.turns.iter().map(|turn| turn.slot).collect()
+    }
+
     fn push(&self, event: Event, turned: Turned) {
         // No reader is no error.
         let _ = self.stream.send(Arc::new(event));
@@ -125,8 +131,16 @@ impl Teller {
             Note::Turn(turned) => self.turn(turned),
             Note::Roster(roster, gone) => {
                 let before = std::mem::replace(&mut self.roster, roster);
-                let slot = |key: &Key| before.table.find(&key.network, key.address).and_then(|id| before.slot(id));
-                self.events.forget(gone.iter().filter_map(slot));
+                if gone.len() < REMEMBERED / 10 {
+                    let slot = |key: &Key| before.table.find(&key.network, key.address).and_then(|id| before.slot(id));
+                    self.events.forget(gone.iter().filter_map(slot));
+                } else {
+                    // Of so many most were never remembered: it is less to ask those who are whether they still sit there.
+                    let now = &self.roster;
+                    let who =
+                        |roster: &Roster, slot| roster.record(slot).map(|r| (roster.table.network(r.network()).to_owned(), r.address()));
+                    self.events.forget(self.events.slots().into_iter().filter(|slot| who(&before, *slot) != who(now, *slot)));
+                }
                 let at = from_unix_ms(unix_ms(std::time::SystemTime::now()));
                 for key in gone {
                     self.alarms.send(Change::Forgotten { key, at });
