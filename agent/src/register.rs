@@ -81,6 +81,8 @@ struct Inner {
     journal: Journal,
     /// Since when the table file is behind.
     behind: Option<Instant>,
+    /// Not before this is it tried again to write the table whole.
+    patience: Option<Instant>,
     /// What came since the table that is being written whole, while one is.
     later: Option<Vec<Entry>>,
 }
@@ -121,7 +123,7 @@ impl Register {
     /// A register with no table in force.
     pub fn new(keeper: Keeper, commands: Sender<Command>, view: Arc<View>, state: State, site: Site) -> Self {
         let journal = Journal::new(state.clone());
-        let inner = Inner { keeper, roster: Arc::default(), journal, behind: None, later: None };
+        let inner = Inner { keeper, roster: Arc::default(), journal, behind: None, patience: None, later: None };
         Register { inner: Mutex::new(inner), commands, view, state, site }
     }
 
@@ -166,7 +168,9 @@ impl Register {
         // It goes to the disk while it is checked. Whether it got there is asked again before it is in force.
         let mut table = std::thread::scope(|scope| {
             scope.spawn(|| drop(arrival.sync()));
-            Table::from_mapping(arrival.map()?).map_err(RegisterError::from)
+            let table = Table::from_mapping(arrival.map()?)?;
+            table.verify()?;
+            Ok::<_, RegisterError>(table)
         })?;
         let mut inner = self.lock();
         let found = table.generation();
@@ -194,6 +198,7 @@ impl Register {
 
     /// Takes the table that the operator gave the agent to start with.
     pub fn start(&self, table: Table, restored: &Restored) -> Result<PushOutcome, RegisterError> {
+        table.verify()?;
         let mut inner = self.lock();
         let generation = generation_after(&inner.roster, table.generation(), table.digest())?;
         let mut arrival = self.state.arrival()?;
@@ -283,10 +288,10 @@ impl Register {
             }
             Keep::Whole(arrival) => {
                 arrival.keep()?;
-                // Were the journal not emptied, its entries would be skipped: they are older than this table.
-                inner.journal.restart(&[])?;
+                // Until the journal is emptied its entries are skipped: they are older than this table.
+                let applied = inner.journal.restart(&[]).map_err(RegisterError::from).and_then(|()| self.apply(plan, larger));
                 (inner.behind, inner.later) = (None, None);
-                if let Err(error) = self.apply(plan, larger) {
+                if let Err(error) = applied {
                     let mut arrival = self.state.arrival()?;
                     arrival.write(present.table.flat().bytes())?;
                     arrival.keep()?;
@@ -315,7 +320,8 @@ impl Register {
             // Whoever was told of was looked up in it; those pages need not stay.
             table.cool();
             let due = table.weight() > weight_for(table.len()) || inner.behind.is_some_and(|since| since.elapsed() > BEHIND);
-            if table.weight() == 0 || !due || inner.later.is_some() {
+            let patience = inner.patience.is_some_and(|until| Instant::now() < until);
+            if table.weight() == 0 || !due || patience || inner.later.is_some() {
                 return Ok(());
             }
             inner.later = Some(vec![]);
@@ -325,6 +331,8 @@ impl Register {
         let mut inner = self.lock();
         // Another table was pushed whole meanwhile, or it could not be written.
         let Some(later) = inner.later.take() else { return Ok(()) };
+        // Should this fail, it is not tried again and again: it is much work.
+        inner.patience = Some(Instant::now() + BEHIND);
         let (arrival, retold) = written?;
         let roster = if later.is_empty() {
             retold
@@ -341,7 +349,7 @@ impl Register {
         let roster = Arc::new(roster);
         roster.table.cool();
         self.apply(Plan::retold(roster.clone(), self.view.arrays.load().capacity()), None)?;
-        inner.roster = roster;
+        (inner.roster, inner.patience) = (roster, None);
         heap::trim();
         Ok(())
     }

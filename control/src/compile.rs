@@ -89,7 +89,6 @@ impl Roll {
         let readable = mistakes.is_empty();
         let mut roll = Roll { list, policies, hosts: Vec::new(), addresses: Vec::new(), left_out: 0, rows_left_out: 0 };
         roll.gather(&mut mistakes);
-        roll.find_duplicates(&mut mistakes);
         // Policies with mistakes would blame hosts for what is not their fault.
         if readable {
             roll.assign(&mut mistakes);
@@ -153,7 +152,23 @@ impl Roll {
     /// Brings the rows of each host together, and compares what they say of it. Everything stays in the order of the
     /// lists: so all later passes read memory from one end to the other.
     fn gather(&mut self, mistakes: &mut Mistakes) {
-        let list = &mut self.list;
+        let list = std::mem::take(&mut self.list);
+        let (unions, again) = std::thread::scope(|scope| {
+            let again = scope.spawn(|| duplicates(&list));
+            let unions = self.gather_rows(&list, mistakes);
+            (unions, again.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        self.list = list;
+        self.tell_duplicates(&again, mistakes);
+        for (index, tags) in unions {
+            let host = &mut self.hosts[index as usize];
+            host.tags = self.list.union(host.tags, tags);
+        }
+        self.left_out = self.hosts.iter().filter(|host| !host.watched).count() as u64;
+    }
+
+    /// The hosts that have rows with other tags than the first one, with those tags.
+    fn gather_rows(&mut self, list: &HostList, mistakes: &mut Mistakes) -> Vec<(u32, u32)> {
         // A list that brings each host's rows together, sorted by id, as exports do: then a look at the last host is enough.
         let sorted = list.rows.is_sorted_by(|a, b| list.id(a) <= list.id(b));
         let mut known: HashMap<&str, u32, foldhash::fast::RandomState> = HashMap::default();
@@ -188,39 +203,14 @@ impl Roll {
                 self.rows_left_out += 1;
             }
         }
-        drop(known);
-        for (index, tags) in unions {
-            let host = &mut self.hosts[index as usize];
-            host.tags = list.union(host.tags, tags);
-        }
-        self.left_out = self.hosts.iter().filter(|host| !host.watched).count() as u64;
+        unions
     }
 
     /// Identity is (network, address): nothing may have it twice.
-    fn find_duplicates(&self, mistakes: &mut Mistakes) {
+    fn tell_duplicates(&self, again: &[(u32, u32)], mistakes: &mut Mistakes) {
         let list = &self.list;
-        let mut keys: Vec<(u128, u32, u32)> = self
-            .addresses
-            .iter()
-            .map(|address| {
-                let row = &list.rows[address.row as usize];
-                (u128::from_be_bytes(mapped(row.address)), row.network, address.row)
-            })
-            .collect();
-        // By row at last: rows count up with files and lines.
-        keys.sort_unstable();
-        let mut first = 0;
-        let mut again = Vec::new();
-        for at in 1..keys.len() {
-            if (keys[at].0, keys[at].1) == (keys[first].0, keys[first].1) {
-                again.push((keys[at].2, keys[first].2));
-            } else {
-                first = at;
-            }
-        }
-        again.sort_unstable();
         for (row, first) in again {
-            let (row, first) = (&list.rows[row as usize], &list.rows[first as usize]);
+            let (row, first) = (&list.rows[*row as usize], &list.rows[*first as usize]);
             let network = list.strings.text(row.network);
             let found = format!("{} in network {} again (host {})", row.address, quoted(network), quoted(list.id(row)));
             let allowed = format!("each address once in a network; it is in {} (host {})", list.place(first.place), quoted(list.id(first)));
@@ -245,6 +235,28 @@ impl Roll {
         }
         self.addresses = addresses;
     }
+}
+
+/// Rows of watched addresses that were there before, with the first row of each.
+fn duplicates(list: &HostList) -> Vec<(u32, u32)> {
+    let watched = list.rows.iter().enumerate().filter(|(_, row)| row.monitor);
+    let mut keys: Vec<(u32, u128, u32)> = Vec::with_capacity(list.rows.len());
+    keys.extend(watched.map(|(at, row)| (row.network, u128::from_be_bytes(mapped(row.address)), at as u32)));
+    // By row at last: rows count up with files and lines.
+    if !keys.is_sorted() {
+        keys.sort_unstable();
+    }
+    let mut first = 0;
+    let mut again = Vec::new();
+    for at in 1..keys.len() {
+        if (keys[at].0, keys[at].1) == (keys[first].0, keys[first].1) {
+            again.push((keys[at].2, keys[first].2));
+        } else {
+            first = at;
+        }
+    }
+    again.sort_unstable();
+    again
 }
 
 /// Probes a second that so many addresses cost while they are up.

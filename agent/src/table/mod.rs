@@ -82,6 +82,16 @@ impl Table {
         check::check(mapping.into())
     }
 
+    /// Whether the digest is that of the content. Opening a table trusts whoever wrote it with that, for it costs a look at all that
+    /// it says; one that comes from outside and is to be built on is asked.
+    pub fn verify(&self) -> Result<(), TableError> {
+        let (expected, found) = (self.digest(), sum::of(self));
+        match expected == found {
+            true => Ok(()),
+            false => Err(TableError::Malformed { what: format!("its digest is {expected}, its content has {found}") }),
+        }
+    }
+
     /// The first bytes of this table under another generation: what has to be written over the first ones of its file.
     #[cfg(feature = "dataplane")]
     pub(crate) fn header_with_generation(&self, generation: u64) -> Vec<u8> {

@@ -195,6 +195,16 @@ fn a_hostile_table_with_right_checksums_is_refused_or_harmless() {
 }
 
 #[test]
+fn a_digest_that_is_not_that_of_the_content_is_found_out() {
+    let good = table(&ROWS);
+    let mut bytes = good.bytes().to_vec();
+    let (header, _) = Header::mut_from_prefix(&mut bytes).unwrap();
+    header.digest = 7.into();
+    let liar = Table::from_bytes(resealed(bytes)).unwrap();
+    assert!(good.verify().is_ok() && matches!(liar.verify(), Err(TableError::Malformed { .. })));
+}
+
+#[test]
 fn random_bytes_are_no_table_and_no_delta() {
     // A fixed xorshift: the same bytes in every run.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
