@@ -18,7 +18,7 @@ pub fn path(name: &str) -> Result<PathBuf> {
     let path = folder.join(name);
     ensure!(
         path.is_file(),
-        "{} is not built; `cargo xtask test` and `cargo xtask demo` build it, or: cargo build --workspace",
+        "{} is not built; `cargo xtask test`, `demo` and `bench` build it, or: cargo build --workspace",
         path.display()
     );
     Ok(path)

@@ -41,6 +41,8 @@ pub(super) struct Detect {
     /// What the policy's arithmetic allows.
     bound_ms: f64,
     seed: u64,
+    /// Events of the agent that could not be read: what is not detected may be among them.
+    events_missed: u64,
 }
 
 /// Silences as asked for.
@@ -78,7 +80,8 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Detect> {
     }
     // Whoever is down without a reason may come after all that had one.
     tokio::time::sleep(policy.detection_bound()).await;
-    let (downs, _) = watcher.heard()?;
+    let heard = watcher.heard()?;
+    drop(watcher);
     stand::end(agent).await?;
 
     let mut detect = Detect {
@@ -88,9 +91,10 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Detect> {
         silenced: wanted,
         bound_ms: policy.detection_bound().as_secs_f64() * 1e3,
         seed,
+        events_missed: heard.missed,
         ..Detect::default()
     };
-    detect.judge(&silenced, &downs);
+    detect.judge(&silenced, &heard.downs);
     voice.step("detect", &format!("{} detected, {} false downs", detect.detected, detect.false_down), Some(began.elapsed()));
     Ok(detect)
 }
@@ -148,6 +152,12 @@ impl Detect {
              same clock.",
             self.seed
         ));
+        if self.events_missed > 0 {
+            sheet.note(format!(
+                "{} events of the agent's stream were not read in time: detections may be among them.",
+                grouped(self.events_missed)
+            ));
+        }
         vec![sheet]
     }
 }

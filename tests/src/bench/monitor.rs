@@ -129,7 +129,7 @@ impl Monitor {
     /// Forgets whom it showed as failing so far.
     pub(super) async fn mark(&mut self) -> Result<()> {
         match self {
-            Self::Rollcall { watcher, seen, .. } => *seen = watcher.heard()?.0.len(),
+            Self::Rollcall { watcher, seen, .. } => *seen = watcher.heard()?.downs.len(),
             Self::Fping { log, seen, .. } => *seen = std::fs::read(log)?.len(),
             Self::Smokeping { client, before, .. } => *before = scrape(client).await?,
             Self::Blackbox { driver, .. } => driver.mark(),
@@ -145,7 +145,7 @@ impl Monitor {
                     std::net::IpAddr::V4(v4) => Some(v4),
                     std::net::IpAddr::V6(_) => None,
                 };
-                Ok(watcher.heard()?.0[*seen..].iter().filter_map(|down| v4(down.address)).collect())
+                Ok(watcher.heard()?.downs[*seen..].iter().filter_map(|down| v4(down.address)).collect())
             }
             Self::Fping { tool, log, seen } => {
                 ensure!(tool.runs()?, "it ended; it said:\n{}", tool.last_words());

@@ -103,6 +103,9 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
     let cloud = Cloud { on_link: 0, routed: hosts };
     let stand = Stand::up(cloud)?;
     let interface = interface().await?;
+    let idle = Idle::now()?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let baseline = idle.busy_since()?;
     let knocker = ArpSocket::open(interface.index, packet::Sender { mac: interface.mac, address: AGENT.into() })?;
     let mut peers = Peers { hosts, rounds: options.rounds, ..Peers::default() };
     let found: Vec<(Peer, std::path::PathBuf)> = list(&stand, cloud)?
@@ -116,7 +119,9 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
         })
         .collect();
     for round in 1..=options.rounds {
-        peers.sweeps.extend(ours(options, &interface, cloud, round, voice).await?);
+        let sweep = ours(options, &interface, cloud, baseline, round).await?;
+        sweep.tell(voice);
+        peers.sweeps.push(sweep);
         // A native fleet answers only while the agent's end has an XDP program too. This one watches nobody: it passes all.
         let mut program = Program::load(1)?;
         program.attach(0, &interface, Receive::Native)?;
@@ -124,7 +129,7 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
             if peers.missing.iter().any(|missing| missing.starts_with(peer.name)) {
                 continue;
             }
-            match theirs(&stand, peer, path, &knocker, round).await {
+            match theirs(&stand, peer, path, &knocker, baseline, round).await {
                 Ok(sweep) => {
                     sweep.tell(voice);
                     peers.sweeps.push(sweep);
@@ -201,7 +206,7 @@ fn blocks(first: Ipv4Addr, last: Ipv4Addr) -> Vec<String> {
 }
 
 /// rollcall's sweeps: with the best transmitter, or the one that was asked for.
-async fn ours(options: &Options, interface: &Interface, cloud: Cloud, round: u32, voice: &Voice) -> Result<Option<Sweep>> {
+async fn ours(options: &Options, interface: &Interface, cloud: Cloud, baseline: f64, round: u32) -> Result<Sweep> {
     let ways: &[Way] = match options.transmit {
         Transmit::Auto => &[Way::Kernel, Way::Socket],
         Transmit::Kernel => &[Way::Kernel],
@@ -215,11 +220,11 @@ async fn ours(options: &Options, interface: &Interface, cloud: Cloud, round: u32
             let before = tool::thread_time()?;
             let sent = rig.sweep(batch, stop)?;
             let cpu = tool::thread_time()?.saturating_sub(before);
-            let machine = idle.busy_since()? * began.elapsed().as_secs_f64();
+            let machine = (idle.busy_since()? - baseline).max(0.0) * began.elapsed().as_secs_f64();
             Ok(Some((sent, cpu, machine, rig.name())))
         };
         let Some((sent, cpu, machine, name)) = pinned(work).await? else { continue };
-        let sweep = Sweep {
+        return Ok(Sweep {
             program: format!("rollcall ({name})"),
             round,
             kpps: rounded(sent.sent as f64 / sent.took.as_secs_f64().max(1e-9) / 1e3),
@@ -228,15 +233,13 @@ async fn ours(options: &Options, interface: &Interface, cloud: Cloud, round: u32
             sent: sent.sent,
             cpu_seconds: rounded(cpu.as_secs_f64()),
             machine_seconds: rounded(machine),
-        };
-        sweep.tell(voice);
-        return Ok(Some(sweep));
+        });
     }
     bail!("this agent has no kernel transmitter")
 }
 
 /// One sweep of a peer. Its rate is what the fleet heard: no program's own account, and no start or waiting in it.
-async fn theirs(stand: &Stand, peer: &Peer, path: &Path, knocker: &ArpSocket, round: u32) -> Result<Sweep> {
+async fn theirs(stand: &Stand, peer: &Peer, path: &Path, knocker: &ArpSocket, baseline: f64, round: u32) -> Result<Sweep> {
     let (out, log) = (stand.path(&format!("{}.out", peer.name)), stand.path(&format!("{}.log", peer.name)));
     let fleet = stand.lab.fleet();
     let before = requests(fleet)?;
@@ -257,7 +260,7 @@ async fn theirs(stand: &Stand, peer: &Peer, path: &Path, knocker: &ArpSocket, ro
             first.get_or_insert((last, now));
         }
     }
-    let machine = idle.busy_since()? * began.elapsed().as_secs_f64();
+    let machine = (idle.busy_since()? - baseline).max(0.0) * began.elapsed().as_secs_f64();
     // fping: 1 when a host did not answer.
     let cpu = tool.end(PATIENCE.saturating_sub(began.elapsed()), |code| code == 0 || (code == 1 && peer.in_log)).await?;
     let Some((first, earlier)) = first else { bail!("{} sent nothing that reached the fleet", peer.name) };
@@ -352,7 +355,7 @@ impl Peers {
         sheet.note(
             "All sweep the same routed hosts once, as fast as they go (fping takes no more than 65,535 at a time); each host answers each request. The rate of a peer is that of the \
              requests that the fleet heard, from the first to the last, without its start and its waiting at the end; that of rollcall is \
-             hosts by the time from the first probe to the last answer. rollcall: one thread on one core; the others as many as they like.",
+             hosts by the time from the first probe to the last answer. rollcall: one thread on one core; the others as many as they like. The whole machine: less its baseline without any of them, with the fleet's answers in it.",
         );
         for missing in &self.missing {
             sheet.note(format!("Not measured: {missing}"));

@@ -38,7 +38,7 @@ pub(super) enum Figures {
     Load(Load),
     Rtt(Rtt),
     Detect(Detect),
-    Steady(Steady),
+    Steady(Box<Steady>),
     Grow(Grow),
 }
 
@@ -163,7 +163,7 @@ impl Figures {
             Part::Load => Self::Load(load::run(options, voice).await?),
             Part::Rtt => Self::Rtt(rtt::run(options, voice).await?),
             Part::Detect => Self::Detect(detect::run(options, voice).await?),
-            Part::Steady => Self::Steady(steady::run(options, voice).await?),
+            Part::Steady => Self::Steady(Box::new(steady::run(options, voice).await?)),
             Part::Grow => Self::Grow(grow::run(options, voice).await?),
             Part::All | Part::Report => bail!("{} is no part of its own", part.name()),
         })
@@ -224,7 +224,7 @@ mod tests {
         let mut results = Results::default();
         let machine = Machine { cpu: "one".into(), ..Machine::default() };
         results.parts.insert(Part::Peak, (Figures::Peak(Peak::default()), machine.clone()));
-        results.parts.insert(Part::Steady, (Figures::Steady(Steady { hosts: 7, ..Steady::default() }), machine));
+        results.parts.insert(Part::Steady, (Figures::Steady(Box::new(Steady { hosts: 7, ..Steady::default() })), machine));
         let text = results.json(Part::All).to_string();
         assert_eq!(Results::from_json(&text).unwrap(), results);
         let one = results.json(Part::Steady);

@@ -61,6 +61,8 @@ pub(super) struct Steady {
     pub(super) late_ratio: f64,
     pub(super) skipped: u64,
     pub(super) false_down: u64,
+    /// Events of the agent that could not be read: downs may have been among them.
+    pub(super) events_missed: u64,
     /// Probes without an answer in time, and those that said nothing for a reason on our side.
     pub(super) lost: u64,
     pub(super) misses: u64,
@@ -108,7 +110,8 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
     let process = agent.cost()?.cpu.saturating_sub(cost.cpu).as_secs_f64() / took;
     let end = Look::at(&agent).await?;
     let memory = Memory::of(&agent)?;
-    let (downs, _) = watcher.heard()?;
+    let heard = watcher.heard()?;
+    drop(watcher);
     let still_down = end.status.verdicts.get("down").copied().unwrap_or_default();
     let shares = runtime::measure(&stand.lab, Duration::from_secs(2).min(seconds)).await?;
     stand::end(agent).await?;
@@ -118,7 +121,8 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
         interval_ms: options.interval.as_secs_f64() * 1e3,
         method: method.name().into(),
         seconds: rounded(took),
-        false_down: (downs.len() as u64).max(still_down),
+        false_down: (heard.downs.len() as u64).max(still_down),
+        events_missed: heard.missed,
         load,
         ..Steady::default()
     };
@@ -228,7 +232,9 @@ impl Steady {
         sheet.pair("lateness p50, p99, max", [self.late_p50_ms, self.late_p99_ms, self.late_max_ms].map(bound).join(", "));
         sheet.pair("later than 10 ms", format!("{} %, {} skipped", number(self.late_ratio * 100.0, 4), self.skipped));
         sheet.pair("lost", format!("{} ({} missed, {} void)", self.lost, self.misses, self.voids));
-        sheet.pair("false downs", self.false_down.to_string());
+        let unread =
+            if self.events_missed > 0 { format!(" at least: {} events were not read", grouped(self.events_missed)) } else { String::new() };
+        sheet.pair("false downs", format!("{}{unread}", self.false_down));
         if let Some(over) = self.pauses_over_5_ms {
             sheet.pair("pauses of the engine", format!("longest {}, {over} over 5 ms", bound(self.pause_max_ms)));
         }
