@@ -7,6 +7,7 @@
 mod apply;
 mod cell;
 mod class;
+mod gateway;
 mod judge;
 mod losses;
 mod network;
@@ -253,6 +254,7 @@ impl Engine {
         self.last = now;
         self.work();
         self.resolve(now);
+        self.gateways(now);
         self.judge(now);
         self.send(now);
         // An address under suspicion wants its verdict to the millisecond.

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tracing::{info, warn};
 
 use super::cell::Mark;
+use super::gateway::Passage;
 use super::losses::Losses;
 use super::send::Batch;
 use super::{Engine, Seldom};
@@ -20,7 +21,7 @@ use crate::wire::{self, ArpSocket, Socket, Transmit, Transmitter};
 
 /// After blindness ends, what was under way before and shortly after still counts as nothing: bridges and switches
 /// need a moment to forward again.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// The same where not a single answer came since: a bridge's ports listen and learn for half a minute (IEEE 802.1D).
 const GRACE_UNPROVEN: Duration = Duration::from_secs(45);
 /// ARP frames that one turn looks at: a storm must not hold up the hands.
@@ -104,12 +105,13 @@ pub(super) struct Network {
     blind_to: Mono,
     arp: ArpSocket,
     pub(super) resolver: Resolver,
-    gateway: Option<Ipv4Addr>,
+    pub(super) gateway: Option<Ipv4Addr>,
     pub(super) gateway_mac: Option<Mac>,
+    pub(super) passage: Option<Passage>,
     /// When the gateway answered last.
-    gateway_seen: Mono,
+    pub(super) gateway_seen: Mono,
     /// From when to when the gateway was last lost.
-    gateway_gone: Option<(Mono, Mono)>,
+    pub(super) gateway_gone: Option<(Mono, Mono)>,
     /// The program is attached to the interface.
     attached: bool,
     /// When a network that refused to send was last tried.
@@ -124,7 +126,7 @@ pub(super) struct Network {
     /// Since when the network can be seen again, while no answer has shown that its switches forward again too.
     unproven: Option<Mono>,
     /// Slots behind the gateway whose miss counts only once the gateway has shown that it is there.
-    doubtful: Vec<u32>,
+    pub(super) doubtful: Vec<u32>,
     on_link: Vec<(Ipv4Addr, u8)>,
     resolved: Mono,
 }
@@ -144,6 +146,7 @@ impl Network {
             resolver: Resolver::default(),
             gateway,
             gateway_mac: None,
+            passage: None,
             gateway_seen: Mono::default(),
             gateway_gone: None,
             attached: true,
@@ -332,7 +335,7 @@ impl Engine {
         }
     }
 
-    fn settle_doubtful(&mut self, slots: Vec<u32>, now: Mono) {
+    pub(super) fn settle_doubtful(&mut self, slots: Vec<u32>, now: Mono) {
         for slot in slots {
             if let Some(cell) = self.cells.get_mut(slot as usize) {
                 cell.mark(Mark::Doubted, false);
@@ -360,34 +363,6 @@ impl Engine {
             && let Some(turn) = cell.judgement.set_blind(blind)
         {
             self.turned(slot, turn);
-        }
-    }
-
-    /// The gateway of a network was found or lost: all that lies behind it follows.
-    pub(super) fn gateway(&mut self, number: u16, mac: Option<Mac>, now: Mono) {
-        let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
-        network.gateway_mac = mac;
-        let (name, address) = (&network.name, network.gateway);
-        match mac {
-            Some(mac) => {
-                info!(target: "wire", network = %name, gateway = ?address, %mac, "gateway found");
-                network.gateway_gone = network.gateway_gone.map(|(from, _)| (from, now + GRACE));
-            }
-            None => {
-                warn!(target: "wire", network = %name, gateway = ?address, "the gateway does not answer: what lies behind it is unknown until it does");
-                network.gateway_gone = Some((network.gateway_seen, now));
-            }
-        }
-        let doubtful = std::mem::take(&mut network.doubtful);
-        self.settle_doubtful(doubtful, now);
-        for slot in 0..self.cells.len() as u32 {
-            let cell = self.cells[slot as usize];
-            if cell.is_live() && cell.has(Mark::Routed) && self.classes.get(cell.group).is_some_and(|class| class.network == Some(number)) {
-                if let Some(mac) = mac {
-                    self.arrays.change(slot, |target| target.mac = mac.0);
-                }
-                self.set_blind(slot, if mac.is_some() { None } else { Some(Blind::NoGateway) });
-            }
         }
     }
 

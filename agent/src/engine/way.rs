@@ -18,9 +18,9 @@ pub(super) enum Way {
 
 impl Engine {
     /// How an address of a network is reached: ARP is asked on the link only, ICMP may have to pass the gateway.
-    pub(super) fn way(&self, network: u16, address: IpAddr, arp: bool, mac: Option<Mac>) -> Way {
-        let (Some(network), IpAddr::V4(v4)) = (self.networks.get(usize::from(network)), address) else { return Way::Direct(mac) };
-        if arp || network.is_on_link(v4) { Way::Direct(mac) } else { Way::Gateway(network.gateway_mac) }
+    pub(super) fn way(&self, number: u16, address: IpAddr, arp: bool, mac: Option<Mac>) -> Way {
+        let (Some(network), IpAddr::V4(v4)) = (self.networks.get(usize::from(number)), address) else { return Way::Direct(mac) };
+        if arp || network.is_on_link(v4) { Way::Direct(mac) } else { Way::Gateway(self.gateway_mac(number)) }
     }
 
     /// Begins to ask for the MAC of a slot's address.

@@ -14,13 +14,6 @@ const BUCKETS_MAX: u64 = 1 << 16;
 /// Shortest bucket.
 const WIDTH_MIN: u64 = 1_000_000;
 
-/// Where an address sits in a dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seat {
-    pub(super) bucket: u16,
-    pub(super) position: u32,
-}
-
 #[derive(Debug)]
 pub(super) struct Dial {
     pub(super) timing: Timing,
@@ -84,19 +77,20 @@ impl Dial {
         self.count as u64 * 1_000_000_000 / (self.width * self.buckets.len() as u64)
     }
 
-    pub(super) fn insert(&mut self, slot: u32) -> Seat {
+    /// Puts a slot into a bucket; returns which.
+    pub(super) fn insert(&mut self, slot: u32) -> u16 {
         let bucket = self.emptiest();
-        let seats = &mut self.buckets[bucket];
-        seats.push(slot);
+        self.buckets[bucket].push(slot);
         self.count += 1;
-        Seat { bucket: bucket as u16, position: (seats.len() - 1) as u32 }
+        bucket as u16
     }
 
-    /// Removes the address in that seat; returns the slot that moved into the seat, if one did.
-    pub(super) fn remove(&mut self, seat: Seat) -> Option<u32> {
-        let seats = &mut self.buckets[usize::from(seat.bucket)];
-        seats.swap_remove(seat.position as usize);
-        let moved = seats.get(seat.position as usize).copied();
+    /// Takes a slot out of its bucket. It is searched there, some thousand at most in a row of memory: cheaper than four
+    /// bytes for each address that would say where.
+    pub(super) fn remove(&mut self, slot: u32, bucket: u16) {
+        let seats = &mut self.buckets[usize::from(bucket)];
+        let Some(position) = seats.iter().position(|seat| *seat == slot) else { return };
+        seats.swap_remove(position);
         if seats.len() < seats.capacity() / 4 {
             seats.shrink_to(seats.capacity() / 2);
         }
@@ -108,9 +102,8 @@ impl Dial {
             self.filling.visited = 0;
             self.filling.holes.clear();
         } else {
-            self.filling.holes.push(seat.bucket);
+            self.filling.holes.push(bucket);
         }
-        moved
     }
 
     fn emptiest(&mut self) -> usize {

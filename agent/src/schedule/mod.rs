@@ -1,7 +1,7 @@
 //! Schedule: which addresses are probed now, and whose deadline has passed. Pure: time is an argument.
 //!
 //! One dial (`dial.rs`) for each timing; a queue of what is due and waits for its turn under the packets-per-second
-//! cap; a short queue of re-probes for addresses that are being confirmed. Adding and removing an address is O(1).
+//! cap; a short queue of re-probes for addresses that are being confirmed. Adding an address is O(1); removing one searches its bucket.
 
 mod dial;
 mod throttle;
@@ -11,7 +11,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use dial::{Dial, Seat};
+use dial::Dial;
 pub use throttle::{Pps, Throttle};
 
 use crate::clock::Mono;
@@ -38,14 +38,14 @@ impl From<&Policy> for Timing {
     }
 }
 
-/// Where a slot sits: dial number plus one, so that 8 bytes say `None` too.
+/// Where a slot sits: dial number plus one, so that 4 bytes say `None` too, and bucket.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     dial: Option<NonZeroU16>,
-    seat: Seat,
+    bucket: u16,
 }
 
-const NOWHERE: Place = Place { dial: None, seat: Seat { bucket: 0, position: 0 } };
+const NOWHERE: Place = Place { dial: None, bucket: 0 };
 const CONFIRMING: u8 = 1;
 
 /// The schedule of one agent.
@@ -82,18 +82,16 @@ impl Schedule {
             return;
         }
         self.remove(slot);
-        let seat = self.dials[usize::from(number)].insert(slot);
-        self.places[index] = Place { dial: tag, seat };
+        let bucket = self.dials[usize::from(number)].insert(slot);
+        self.places[index] = Place { dial: tag, bucket };
     }
 
     /// Takes a slot off its dial; from now on it is neither sent nor judged.
     pub fn remove(&mut self, slot: u32) {
         let Some(place) = self.places.get_mut(slot as usize) else { return };
-        let Place { dial: Some(tag), seat } = std::mem::replace(place, NOWHERE) else { return };
+        let Place { dial: Some(tag), bucket } = std::mem::replace(place, NOWHERE) else { return };
         self.settle(slot);
-        if let Some(moved) = self.dials[usize::from(tag.get() - 1)].remove(seat) {
-            self.places[moved as usize].seat.position = seat.position;
-        }
+        self.dials[usize::from(tag.get() - 1)].remove(slot, bucket);
     }
 
     /// Whether the slot is on a dial.
