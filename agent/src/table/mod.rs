@@ -283,7 +283,7 @@ impl std::fmt::Debug for Table {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "dataplane"))]
 pub(crate) use self::edition::tests::{Cloud, Random};
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use super::{Edition, GONE};
 use crate::policy::Policy;
 use crate::table::error::WriteError;
 use crate::table::writer::HostRef;
-use crate::table::{Delta, Digest, MAX_ADDRESSES, MAX_NAMES, Table, TableError, Writer, sum};
+use crate::table::{Delta, Digest, MAX_ADDRESSES, MAX_NAMES, Record, Table, TableError, Writer, sum};
 
 /// What came of stopping hosts.
 pub struct Stopped {
@@ -119,7 +119,7 @@ impl Edition {
             return Err(WriteError::TooMany { what: "networks", found: networks.len() as u64, allowed: MAX_NAMES as u64 }.into());
         }
         let mut present: BTreeMap<(u16, u16), u32> = (*self.counts).clone();
-        for record in touched.rows(self).map(|(_, record)| record) {
+        for (_, record) in &touched.rows {
             present.entry((record.network(), record.policy())).and_modify(|count| *count -= 1);
         }
         let mut counts = BTreeMap::new();
@@ -144,7 +144,7 @@ impl Edition {
             })
             .collect();
         let untouched = self.patch_iter().filter(|(_, record)| !touched.hosts.contains(&record.host()));
-        let left = touched.rows(self).filter(|(id, _)| !touched.leaving.contains(id));
+        let left = touched.rows.iter().copied().filter(|(id, _)| !touched.leaving.contains(id));
         let mut hosts: HashMap<u32, HostRef> = HashMap::new();
         for (_, record) in untouched.chain(left) {
             let host = *hosts.entry(record.host()).or_insert_with(|| {
@@ -171,8 +171,9 @@ impl Edition {
     }
 
     fn hidden_with(&self, touched: &Touched) -> Vec<u32> {
-        let base = touched.hosts.range(..self.base.hosts() as u32);
-        let mut hidden: Vec<u32> = self.hidden.iter().copied().chain(base.flat_map(|host| self.base.addresses_of(*host))).collect();
+        let base = self.base.len() as u32;
+        let moved = touched.rows.iter().map(|(id, _)| *id).filter(|id| *id < base);
+        let mut hidden: Vec<u32> = self.hidden.iter().copied().chain(moved).collect();
         hidden.sort_unstable();
         hidden
     }
@@ -182,14 +183,14 @@ impl Edition {
         let mut digest = self.digest.0.wrapping_sub(terms(&self.policies)).wrapping_add(terms(policies));
         let mut buffer = Vec::new();
         let mut labels = HashMap::new();
-        for (_, record) in touched.rows(self) {
+        for (_, record) in &touched.rows {
             let host = self.host(record.host());
             let shared = sum::Shared {
                 network: sum::name(self.network(record.network())),
                 policy: sum::name(&self.policies[usize::from(record.policy())].name),
                 label: *labels.entry(record.host()).or_insert_with(|| sum::label(&host)),
             };
-            digest = digest.wrapping_sub(sum::address(&record, shared, host.id().as_bytes(), host.name().as_bytes(), &mut buffer));
+            digest = digest.wrapping_sub(sum::address(record, shared, host.id().as_bytes(), host.name().as_bytes(), &mut buffer));
         }
         labels.clear();
         for record in patch.records().iter().filter(|record| fresh[record.host() as usize]) {
@@ -210,6 +211,8 @@ struct Touched {
     hosts: BTreeSet<u32>,
     /// Addresses that are removed or replaced.
     leaving: HashSet<u32>,
+    /// All addresses of the hosts, as they are now.
+    rows: Vec<(u32, Record)>,
 }
 
 impl Touched {
@@ -220,12 +223,9 @@ impl Touched {
         }
         let mut hosts: BTreeSet<u32> = leaving.iter().filter_map(|id| edition.record(*id)).map(|record| record.host()).collect();
         hosts.extend((0..changed.hosts() as u32).filter_map(|host| edition.find_host(changed.host(host).id())));
-        Touched { hosts, leaving }
-    }
-
-    /// All addresses of the touched hosts, as they are now.
-    fn rows<'a>(&'a self, edition: &'a Edition) -> impl Iterator<Item = (u32, crate::table::Record)> + 'a {
-        self.hosts.iter().flat_map(|host| edition.addresses_of(*host)).filter_map(|id| Some((id, edition.record(id)?)))
+        let ids = hosts.iter().flat_map(|host| edition.addresses_of(*host));
+        let rows = ids.filter_map(|id| Some((id, edition.record(id)?))).collect();
+        Touched { hosts, leaving, rows }
     }
 
     /// By host of the new patch: whether it was not in the old one as it is.
