@@ -58,7 +58,8 @@ impl Agent {
     }
 
     async fn wait_until_it_answers(&mut self) -> Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(20);
+        // The API answers once the table is in force: on a busy machine a million hosts take their time.
+        const PATIENCE: Duration = Duration::from_secs(60);
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -67,7 +68,8 @@ impl Agent {
             match self.get("/-/healthy").await {
                 Ok((StatusCode::OK, _)) => return Ok(()),
                 outcome if began.elapsed() > PATIENCE => {
-                    bail!("the agent did not become healthy in {PATIENCE:?} ({outcome:?}); it said:\n{}", self.last_words());
+                    let answer = outcome.map_or_else(|error| format!("{error:#}"), |(status, _)| status.to_string());
+                    bail!("the agent did not become healthy in {PATIENCE:?} ({answer}); it said:\n{}", self.last_words());
                 }
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }

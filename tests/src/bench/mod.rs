@@ -128,5 +128,8 @@ fn remove_leftovers(voice: &Voice) -> Result<()> {
             voice.line(&format!("removed what an earlier benchmark left: {what}"));
         }
     }
+    for folder in stand::remove_folders()? {
+        voice.line(&format!("removed what an earlier benchmark left: folder {}", folder.display()));
+    }
     Ok(())
 }

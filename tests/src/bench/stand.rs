@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::population::{self, Host, NETWORK};
 
 /// Name of the benchmark's labs, before the process id.
 pub(super) const LAB: &str = "bench";
+/// Name of its folders, before the process id.
+const FOLDER: &str = "rollcall-bench-";
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9798);
 
 /// A lab that is up, with the calling thread inside the agent's namespace until the stand is dropped.
@@ -35,7 +38,8 @@ impl Stand {
     pub(super) fn up(cloud: Cloud) -> Result<Self> {
         let home = File::open("/proc/thread-self/ns/net").context("cannot open this thread's network namespace")?;
         let lab = Lab::scratch(LAB, cloud, Mode::Native)?;
-        let folder = tempfile::Builder::new().prefix("rollcall-bench-").tempdir().context("cannot make a folder for the benchmark")?;
+        let prefix = format!("{FOLDER}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir().context("cannot make a folder for the benchmark")?;
         lab.agent().enter()?;
         Ok(Self { lab, folder, home })
     }
@@ -93,6 +97,24 @@ impl Drop for Stand {
             eprintln!("warning: cannot return to the network namespace of the start: {error}");
         }
     }
+}
+
+/// Removes the folders of benchmarks that were killed, and says which.
+pub(super) fn remove_folders() -> Result<Vec<PathBuf>> {
+    let temporary = std::env::temp_dir();
+    let mut removed = Vec::new();
+    for entry in fs::read_dir(&temporary).with_context(|| format!("cannot list {}", temporary.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.split_once('-')?.0.parse::<u32>().ok());
+        // A link of that name is somebody else's.
+        let ours = entry.file_type()?.is_dir() && entry.metadata()?.uid() == nix::unistd::geteuid().as_raw();
+        if ours && pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            fs::remove_dir_all(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
+            removed.push(entry.path());
+        }
+    }
+    Ok(removed)
 }
 
 /// Project of the stations with a known delay.

@@ -26,6 +26,8 @@ const HOSTS: u32 = 1_000_000;
 /// Histograms of the agent.
 const LATENESS: &str = "rollcall_probe_lateness_seconds";
 const PAUSE: &str = "rollcall_engine_pause_seconds";
+/// A machine that is busier than this without an agent measures something else too.
+const QUIET_CORES: f64 = 0.1;
 /// A probe that leaves later than this after its turn is late.
 const LATE: f64 = 0.01;
 
@@ -182,7 +184,9 @@ impl Steady {
         self.machine_cores = rounded(machine);
         self.idle_cores = rounded(baseline);
         self.fleet_cores = rounded(shares.fleet.cores);
-        self.cpu_cores = rounded((machine - baseline - shares.fleet.cores).max(0.0));
+        // Part of the softirq's work, the fleet's too, is done and accounted in the process. Where something else was more
+        // busy before than during the measurement, that is what is left to say.
+        self.cpu_cores = rounded((machine - baseline).max(process).max(shares.fleet.cores) - shares.fleet.cores);
         self.process_cores = rounded(process);
         (self.fleet_ns, self.receive_ns) = (rounded(shares.fleet.nanos), rounded(shares.agent.nanos));
         self.bytes_per_host = rounded(memory.all() as f64 / f64::from(self.hosts));
@@ -243,9 +247,15 @@ impl Steady {
         }
         sheet.note(
             "CPU is what the machine was not idle, less its baseline without an agent, less the run time of the fleet's XDP program (counted \
-             by the kernel in a window of its own). The veth driver's work on both sides is the agent's here. Memory is what is resident \
+             by the kernel in a window of its own); never less than the process's own account says. The veth driver's work on both sides is the agent's here. Memory is what is resident \
              without the mapped kernel arrays, and those arrays as the kernel charges for them. Lateness is given by the agent's histogram: as bounds.",
         );
+        if self.idle_cores > QUIET_CORES {
+            sheet.note(format!(
+                "The machine was busy with something else ({} cores before the agent started): the figures of CPU and lateness are not to be trusted.",
+                number(self.idle_cores, 2)
+            ));
+        }
         vec![sheet]
     }
 }
@@ -271,5 +281,7 @@ mod tests {
         assert_eq!((steady.cpu_cores, steady.process_cores, steady.bytes_per_host), (0.5, 0.4, 100.0));
         steady.cost(0.5, 0.1, 0.0, &shares, &Memory::default());
         assert_eq!(steady.cpu_cores, 0.0);
+        steady.cost(2.0, 2.0, 0.6, &shares, &Memory::default());
+        assert_eq!(steady.cpu_cores, 0.5, "never less than the process's own account says");
     }
 }
