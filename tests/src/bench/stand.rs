@@ -24,6 +24,8 @@ use crate::population::{self, Host, NETWORK};
 pub(super) const LAB: &str = "bench";
 /// Name of its folders, before the process id.
 const FOLDER: &str = "rollcall-bench-";
+/// Name of the lab whose fleet is in the network stack.
+pub(super) const GENERIC_LAB: &str = "bench-generic";
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9798);
 
 /// A lab that is up, with the calling thread inside the agent's namespace until the stand is dropped.
