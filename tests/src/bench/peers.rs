@@ -29,6 +29,8 @@ use crate::lab::{AGENT_INTERFACE, Lab};
 use crate::voice::{Voice, grouped};
 
 const HOSTS: u32 = 1_000_000;
+/// A shorter sweep is over before its rate can be seen.
+const HOSTS_MIN: u32 = 20_000;
 /// No sweep takes longer.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at the fleet's counters: fine beside sweeps of seconds, and no burden.
@@ -87,7 +89,7 @@ struct Sweep {
 
 /// Sweeps in turn.
 pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
-    let hosts = options.hosts_or(HOSTS);
+    let hosts = options.hosts_or(HOSTS).max(HOSTS_MIN);
     let cloud = Cloud { on_link: 0, routed: hosts };
     let stand = Stand::up(cloud)?;
     let interface = interface().await?;
