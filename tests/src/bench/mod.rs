@@ -29,6 +29,7 @@ mod monitors;
 mod options;
 mod page;
 mod peak;
+mod peer;
 mod peers;
 mod plot;
 mod responder;
@@ -118,7 +119,8 @@ fn only_one() -> Result<File> {
 
 /// What a benchmark that was killed could not remove: its labs, and the programs in them.
 fn remove_leftovers(voice: &Voice) -> Result<()> {
-    for name in Lab::orphans(stand::LAB)? {
+    let orphans = [stand::LAB, stand::GENERIC_LAB].map(Lab::orphans);
+    for name in orphans.into_iter().collect::<Result<Vec<_>>>()?.concat() {
         for pid in Lab::processes(&name)? {
             // They are in a namespace that only a benchmark makes, and whose benchmark is gone.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);

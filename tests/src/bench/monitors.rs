@@ -8,17 +8,16 @@ use anyhow::{Context, Result};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::index;
-use rollcall_agent::reply::{Program, Receive};
 use rollcall_agent_ebpf::fleet::{Cloud, Outcome};
 use serde::{Deserialize, Serialize};
 
 use super::machine::Idle;
 use super::monitor::{Kind, Monitor};
 use super::options::Options;
-use super::rig::interface;
 use super::sheet::{Sheet, number, rounded};
 use super::stand::Stand;
 use super::tool;
+use crate::fleet::Mode;
 use crate::voice::{Voice, grouped};
 
 const HOSTS: [u32; 2] = [1_000, 10_000];
@@ -73,20 +72,13 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Vec<Row>> {
 
 async fn measure(kind: Kind, options: &Options, hosts: u32) -> Result<Row> {
     // Behind the gateway: the kernel's neighbour table, full at 1,024, is in nobody's way.
-    let stand = Stand::up(Cloud { on_link: 0, routed: hosts })?;
+    // The fleet where it suits best: in the driver for rollcall, which attaches there too; in the network stack for the others.
+    let mode = if kind == Kind::Rollcall { Mode::Native } else { Mode::Generic };
+    let stand = Stand::with(Cloud { on_link: 0, routed: hosts }, mode)?;
     let fleet = stand.lab.fleet();
     let idle = Idle::now()?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let baseline = idle.busy_since()?;
-    // A native fleet answers only while the agent's end has an XDP program too; rollcall brings its own.
-    let _program = match kind {
-        Kind::Rollcall => None,
-        _ => {
-            let mut program = Program::load(1)?;
-            program.attach(0, &interface().await?, Receive::Native)?;
-            Some(program)
-        }
-    };
     let mut monitor = Monitor::start(kind, options, &stand).await?;
     tokio::time::sleep(SETTLE).await;
 

@@ -1,10 +1,9 @@
 //! `peers`: what users would take instead, sweeping the same hosts in the same lab, in turn with rollcall.
 
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rollcall_agent::link::Interface;
 use rollcall_agent::packet;
 use rollcall_agent::policy::Method;
@@ -18,25 +17,26 @@ use super::core::{Stop, pinned};
 use super::machine::Idle;
 use super::monitors;
 use super::options::{Options, Transmit};
+use super::peer::{Peer, list};
 use super::rig::{Rig, interface};
 use super::sender::Way;
 use super::sheet::{Sheet, number, rounded};
 use super::spread::median;
-use super::stand::Stand;
+use super::stand::{self, Stand};
 use super::tool::{self, Tool};
-use crate::fleet::Fleet;
-use crate::lab::AGENT_INTERFACE;
+use crate::fleet::{Fleet, Mode};
+use crate::lab::{AGENT_INTERFACE, Lab};
 use crate::voice::{Voice, grouped};
 
 const HOSTS: u32 = 1_000_000;
+/// A shorter sweep is over before its rate can be seen.
+const HOSTS_MIN: u32 = 20_000;
 /// No sweep takes longer.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at the fleet's counters: fine beside sweeps of seconds, and no burden.
 const LOOK: Duration = Duration::from_millis(5);
 /// masscan's receiver ends only with a frame that comes in after its time: the gateway is asked for its MAC so often.
 const KNOCK: Duration = Duration::from_millis(200);
-/// fping gives each target one of 65,536 sequence numbers for ten seconds, and refuses to begin with more targets.
-const FPING_MAX: u32 = 60_000;
 
 /// Medians of all rounds, and every round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub(super) struct Peers {
     summary: Vec<Summary>,
     sweeps: Vec<Sweep>,
     monitors: Vec<monitors::Row>,
+    /// With which fleet each peer was measured, and what the trial of both said.
+    places: Vec<String>,
     /// Peers that could not be measured, and why.
     missing: Vec<String>,
 }
@@ -85,124 +87,88 @@ struct Sweep {
     machine_seconds: f64,
 }
 
-/// A peer: its program and its arguments.
-struct Peer {
-    name: &'static str,
-    arguments: Vec<String>,
-    /// How many hosts it sweeps: not all can take all.
-    hosts: u32,
-    /// Whether the hosts that it saw are told by the log and not by the output.
-    in_log: bool,
-    /// Whether a line tells of a host that it saw.
-    seen: fn(&str) -> bool,
-}
-
 /// Sweeps in turn.
 pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
-    let hosts = options.hosts_or(HOSTS);
+    let hosts = options.hosts_or(HOSTS).max(HOSTS_MIN);
     let cloud = Cloud { on_link: 0, routed: hosts };
     let stand = Stand::up(cloud)?;
     let interface = interface().await?;
     let idle = Idle::now()?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let baseline = idle.busy_since()?;
-    let knocker = ArpSocket::open(interface.index, packet::Sender { mac: interface.mac, address: AGENT.into() })?;
+    // Two labs alike but for the fleet: in the driver it answers only while the agent's end has an XDP program too; in the
+    // network stack it needs none there. Which of the two suits a program of others better is tried, not guessed.
+    let generic = Lab::scratch(stand::GENERIC_LAB, cloud, Mode::Generic)?;
+    let places = [Place::of(&stand.lab, "in the driver")?, Place::of(&generic, "in the network stack")?];
     let mut peers = Peers { hosts, rounds: options.rounds, ..Peers::default() };
-    let found: Vec<(Peer, std::path::PathBuf)> = list(&stand, cloud)?
-        .into_iter()
-        .filter_map(|peer| match tool::find(peer.name) {
-            Some(path) => Some((peer, path)),
-            None => {
-                peers.missing.push(format!("{0}: not installed; apt-get install {0}", peer.name));
-                None
+    let mut chosen = Vec::new();
+    for peer in list(&stand, cloud)? {
+        let tried = match tool::find(peer.name) {
+            Some(path) => choose(&stand, &peer, &path, &places, &interface, baseline).await.map(|place| (path, place)),
+            None => Err(anyhow!("not installed; apt-get install {}", peer.name)),
+        };
+        match tried {
+            Ok((path, (place, why))) => {
+                voice.step("peers", &why, None);
+                peers.places.push(why);
+                chosen.push((peer, path, place));
             }
-        })
-        .collect();
+            Err(error) => peers.give_up(peer.name, &error, voice),
+        }
+    }
     for round in 1..=options.rounds {
         let sweep = ours(options, &interface, cloud, baseline, round).await?;
         sweep.tell(voice);
         peers.sweeps.push(sweep);
-        // A native fleet answers only while the agent's end has an XDP program too. This one watches nobody: it passes all.
-        let mut program = Program::load(1)?;
-        program.attach(0, &interface, Receive::Native)?;
-        for (peer, path) in &found {
-            if peers.missing.iter().any(|missing| missing.starts_with(peer.name)) {
-                continue;
-            }
-            match theirs(&stand, peer, path, &knocker, baseline, round).await {
+        let _program = nobody(&interface)?;
+        let mut able = Vec::new();
+        for (peer, path, place) in chosen {
+            match theirs(&stand, &peer, &path, &places[place], baseline, round).await {
                 Ok(sweep) => {
                     sweep.tell(voice);
                     peers.sweeps.push(sweep);
+                    able.push((peer, path, place));
                 }
-                Err(error) => {
-                    voice.line(&format!("{} {error:#}", voice.red("not measured:")));
-                    peers.missing.push(format!("{}: {error:#}", peer.name));
-                }
+                Err(error) => peers.give_up(peer.name, &error, voice),
             }
         }
+        chosen = able;
     }
     peers.summarise();
+    drop(places);
+    drop(generic);
     drop(stand);
     peers.monitors = monitors::run(options, voice).await.context("monitors")?;
     Ok(peers)
 }
 
-/// The peers, told to sweep the whole range as fast as they can.
-fn list(stand: &Stand, cloud: Cloud) -> Result<Vec<Peer>> {
-    let address = |station: u32| cloud.address(station).map(Ipv4Addr::from).context("a lab without hosts");
-    let (first, last) = (address(1)?, address(cloud.stations() - 1)?);
-    let hosts = cloud.routed;
-    let fping_hosts = hosts.min(FPING_MAX);
-    let targets = stand.path("targets");
-    let mut text = String::new();
-    for station in 1..=fping_hosts {
-        text += &format!("{}\n", address(station)?);
-    }
-    std::fs::write(&targets, text).with_context(|| format!("cannot write {}", targets.display()))?;
-    let nothing = stand.path("nothing");
-    std::fs::write(&nothing, "")?;
-    let words = |text: String| text.split(' ').map(String::from).collect::<Vec<_>>();
-    let (own, own_mac, gateway) = (Ipv4Addr::from(AGENT), Mac(mac(AGENT)), Mac(mac(GATEWAY)));
-    let mut zmap = words(format!(
-        "-q -M icmp_echoscan -i {AGENT_INTERFACE} -G {gateway} -S {own} -T 1 -c 2 -r 0 -b {} -f saddr -o - --disable-syslog",
-        nothing.display()
-    ));
-    zmap.extend(blocks(first, last));
-    Ok(vec![
-        Peer {
-            name: "masscan",
-            arguments: words(format!(
-                "{first}-{last} --ping --rate 10000000 --interface {AGENT_INTERFACE} --adapter-ip {own} --adapter-mac {own_mac} \
-                 --router-mac {gateway} --wait 2 -oL -"
-            )),
-            hosts,
-            in_log: false,
-            seen: |line| line.starts_with("open icmp"),
-        },
-        Peer { name: "zmap", arguments: zmap, hosts, in_log: false, seen: |line| line.parse::<Ipv4Addr>().is_ok() },
-        Peer {
-            name: "fping",
-            arguments: words(format!("-q -i 0 -c 1 -r 0 -f {}", targets.display())),
-            hosts: fping_hosts,
-            in_log: true,
-            seen: |line| line.contains("xmt/rcv/%loss = 1/1/"),
-        },
-    ])
+/// The agent's program with nobody to watch: it passes all. A fleet in the driver answers only beside one.
+fn nobody(interface: &Interface) -> Result<Program> {
+    let mut program = Program::load(1)?;
+    program.attach(0, interface, Receive::Native)?;
+    Ok(program)
 }
 
-/// A range as CIDR blocks: the only form that zmap takes.
-fn blocks(first: Ipv4Addr, last: Ipv4Addr) -> Vec<String> {
-    let (mut next, last) = (u64::from(u32::from(first)), u64::from(u32::from(last)));
-    let mut blocks = Vec::new();
-    while next <= last {
-        let mut bits = next.trailing_zeros().min(32);
-        while next + (1 << bits) - 1 > last {
-            bits -= 1;
+/// Where a peer is faster, by one sweep in each place, which does not count; and what was found.
+async fn choose(
+    stand: &Stand,
+    peer: &Peer,
+    path: &Path,
+    places: &[Place<'_>],
+    interface: &Interface,
+    baseline: f64,
+) -> Result<(usize, String)> {
+    let _program = nobody(interface)?;
+    let (mut best, mut found) = (None, Vec::new());
+    for (index, place) in places.iter().enumerate() {
+        let kpps = theirs(stand, peer, path, place, baseline, 0).await?.kpps;
+        found.push(format!("{} kpps {}", number(kpps, 0), place.name));
+        if best.is_none_or(|(_, highest)| kpps > highest) {
+            best = Some((index, kpps));
         }
-        blocks.push(format!("{}/{}", Ipv4Addr::from(next as u32), 32 - bits));
-        next += 1 << bits;
     }
-    blocks
+    let (index, _) = best.context("there is no place to try")?;
+    Ok((index, format!("{}: with the fleet {}: measured {}", peer.name, found.join(", "), places[index].name)))
 }
 
 /// rollcall's sweeps: with the best transmitter, or the one that was asked for.
@@ -239,19 +205,19 @@ async fn ours(options: &Options, interface: &Interface, cloud: Cloud, baseline: 
 }
 
 /// One sweep of a peer. Its rate is what the fleet heard: no program's own account, and no start or waiting in it.
-async fn theirs(stand: &Stand, peer: &Peer, path: &Path, knocker: &ArpSocket, baseline: f64, round: u32) -> Result<Sweep> {
+async fn theirs(stand: &Stand, peer: &Peer, path: &Path, place: &Place<'_>, baseline: f64, round: u32) -> Result<Sweep> {
     let (out, log) = (stand.path(&format!("{}.out", peer.name)), stand.path(&format!("{}.log", peer.name)));
-    let fleet = stand.lab.fleet();
+    let fleet = place.lab.fleet();
     let before = requests(fleet)?;
     let idle = Idle::now()?;
     let began = Instant::now();
-    let mut tool = Tool::start(&stand.lab.agent(), path, &peer.arguments, &out, &log)?;
+    let mut tool = Tool::start(&place.lab.agent(), path, &peer.arguments, &out, &log)?;
     let (mut heard, mut first, mut last, mut knocked) = (0, None, began, began);
     while tool.runs()? && began.elapsed() < PATIENCE {
         tokio::time::sleep(LOOK).await;
         if knocked.elapsed() >= KNOCK {
             // Where it cannot be sent the next one goes.
-            let _ = knocker.ask(GATEWAY.into(), None);
+            let _ = place.knocker.ask(GATEWAY.into(), None);
             knocked = Instant::now();
         }
         let now = requests(fleet)? - before;
@@ -298,7 +264,30 @@ impl Sweep {
     }
 }
 
+/// A lab in which a peer can be measured.
+struct Place<'a> {
+    lab: &'a Lab,
+    /// Where its fleet is.
+    name: &'static str,
+    knocker: ArpSocket,
+}
+
+impl<'a> Place<'a> {
+    fn of(lab: &'a Lab, name: &'static str) -> Result<Self> {
+        let knocker = lab.agent().within(|| {
+            let index = nix::net::if_::if_nametoindex(AGENT_INTERFACE).context("the lab has no interface")?;
+            ArpSocket::open(index, packet::Sender { mac: Mac(mac(AGENT)), address: AGENT.into() }).context("cannot open a packet socket")
+        })?;
+        Ok(Self { lab, name, knocker })
+    }
+}
+
 impl Peers {
+    fn give_up(&mut self, name: &str, error: &anyhow::Error, voice: &Voice) {
+        voice.line(&format!("{} {name}: {error:#}", voice.red("not measured:")));
+        self.missing.push(format!("{name}: {error:#}"));
+    }
+
     fn summarise(&mut self) {
         let mut programs: Vec<String> = Vec::new();
         for sweep in &self.sweeps {
@@ -357,6 +346,11 @@ impl Peers {
              requests that the fleet heard, from the first to the last, without its start and its waiting at the end; that of rollcall is \
              hosts by the time from the first probe to the last answer. rollcall: one thread on one core; the others as many as they like. The whole machine: less its baseline without any of them, with the fleet's answers in it.",
         );
+        sheet.note(format!(
+            "A fleet in the driver answers only beside an XDP program at the agent's end, one in the network stack always; each peer was measured \
+             with the one that suits it better. {}.",
+            self.places.join("; ")
+        ));
         for missing in &self.missing {
             sheet.note(format!("Not measured: {missing}"));
         }
@@ -367,22 +361,6 @@ impl Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_range_is_cut_into_the_blocks_that_cover_it_exactly() {
-        let (first, last) = (Ipv4Addr::new(10, 64, 1, 1), Ipv4Addr::new(10, 64, 3, 10));
-        let blocks = blocks(first, last);
-        let mut next = u32::from(first);
-        for block in &blocks {
-            let (address, length) = block.split_once('/').unwrap();
-            let (address, length): (Ipv4Addr, u32) = (address.parse().unwrap(), length.parse().unwrap());
-            assert_eq!(u32::from(address), next, "{blocks:?}");
-            assert_eq!(next % (1 << (32 - length)), 0, "{blocks:?}");
-            next += 1 << (32 - length);
-        }
-        assert_eq!(next - 1, u32::from(last));
-        assert_eq!(super::blocks(first, first), ["10.64.1.1/32"]);
-    }
 
     #[test]
     fn ratios_are_of_medians_and_the_keys_are_there() {

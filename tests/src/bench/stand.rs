@@ -24,6 +24,8 @@ use crate::population::{self, Host, NETWORK};
 pub(super) const LAB: &str = "bench";
 /// Name of its folders, before the process id.
 const FOLDER: &str = "rollcall-bench-";
+/// Name of the lab whose fleet is in the network stack.
+pub(super) const GENERIC_LAB: &str = "bench-generic";
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9798);
 
 /// A lab that is up, with the calling thread inside the agent's namespace until the stand is dropped.
@@ -36,8 +38,13 @@ pub(super) struct Stand {
 impl Stand {
     /// Brings up a lab with this cloud, all alive, its fleet in the driver.
     pub(super) fn up(cloud: Cloud) -> Result<Self> {
+        Self::with(cloud, Mode::Native)
+    }
+
+    /// The same with the fleet where it is wanted.
+    pub(super) fn with(cloud: Cloud, mode: Mode) -> Result<Self> {
         let home = File::open("/proc/thread-self/ns/net").context("cannot open this thread's network namespace")?;
-        let lab = Lab::scratch(LAB, cloud, Mode::Native)?;
+        let lab = Lab::scratch(LAB, cloud, mode)?;
         let prefix = format!("{FOLDER}{}-", std::process::id());
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir().context("cannot make a folder for the benchmark")?;
         lab.agent().enter()?;
