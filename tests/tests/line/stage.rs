@@ -34,6 +34,7 @@ pub(crate) struct Stage {
     pub(crate) cloud: Cloud,
     folder: TempDir,
     pub(crate) client: Client,
+    mode: Mode,
 }
 
 impl Stage {
@@ -46,7 +47,15 @@ impl Stage {
         let lab = Lab::scratch(test, cloud, mode).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Some(Stage { lab, cloud, folder, client })
+        Some(Stage { lab, cloud, folder, client, mode })
+    }
+
+    /// The agent's setting `transmit`. An end in generic mode takes no frames from the other end's XDP program.
+    fn wish(&self) -> &'static str {
+        match self.mode {
+            Mode::Native => transmit(),
+            Mode::Generic => "auto",
+        }
     }
 
     /// Plays inside the agent's namespace.
@@ -61,7 +70,7 @@ impl Stage {
     /// Starts the agent with a webhook route `oncall`, and more settings in front of the sections.
     pub(crate) async fn agent(&self, receiver: Option<&Receiver>, settings: &str) -> Result<Agent> {
         let state = self.path("state");
-        let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\ntransmit = \"{}\"\n{settings}\n", transmit());
+        let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\ntransmit = \"{}\"\n{settings}\n", self.wish());
         text += &format!("[[network]]\nname = \"{NETWORK}\"\ninterface = \"rc-agent\"\n");
         if let Some(receiver) = receiver {
             text += &format!(
