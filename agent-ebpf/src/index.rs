@@ -29,10 +29,15 @@ pub const fn buckets(slots: u32) -> u32 {
 #[inline(always)]
 pub fn hash(network: u16, address: &[u8; 16]) -> u64 {
     let [a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7] = *address;
-    let high = u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]);
-    let (rest, last) = (b7 >> TOGETHER, u64::from(b7) & ((1 << TOGETHER) - 1));
-    let low = u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, rest]);
-    let mut x = high ^ u64::from(network).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash_words(network, u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]), u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]))
+}
+
+/// The same of an address as the two words in which a target holds it.
+#[inline(always)]
+pub const fn hash_words(network: u16, high: u64, low: u64) -> u64 {
+    let (byte, rest) = (low >> 56, low & ((1 << 56) - 1));
+    let (last, low) = (byte & ((1 << TOGETHER) - 1), rest | (byte >> TOGETHER) << 56);
+    let mut x = high ^ (network as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     x ^= low;
     x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);

@@ -69,6 +69,12 @@ impl Target {
     }
 }
 
+/// The second word of a target with an IPv4 address, whose four bytes are given in memory order; the first word is 0.
+#[inline(always)]
+pub const fn mapped_word(v4: u32) -> u64 {
+    (v4 as u64) << 32 | 0xffff_0000
+}
+
 /// An IPv4 address, in network order, as an address of 16 bytes.
 #[inline(always)]
 pub const fn mapped(v4: [u8; 4]) -> [u8; 16] {
@@ -91,5 +97,6 @@ mod tests {
         };
         assert_eq!(Target::from_words(target.words()), target);
         assert_eq!(target.v4(), [10, 1, 2, 3]);
+        assert_eq!(target.words()[..2], [0, mapped_word(u32::from_le_bytes([10, 1, 2, 3]))]);
     }
 }

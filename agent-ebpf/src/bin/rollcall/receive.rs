@@ -4,24 +4,73 @@ use aya_ebpf::programs::XdpContext;
 use rollcall_agent_ebpf::board::{self, Match};
 use rollcall_agent_ebpf::frame::{arp, eth, icmp, ipv4};
 use rollcall_agent_ebpf::reason::Reason;
-use rollcall_agent_ebpf::target::{self, Target};
-use rollcall_agent_ebpf::{checksum, config, index};
+use rollcall_agent_ebpf::{checksum, config, index, probe, target};
 
 use crate::maps::{BOARD, CONFIG, INDEX, NETWORKS, SENT, TARGET, now, read};
 
 /// `None`: not even the shape of an answer.
 #[inline(always)]
 pub(crate) fn classify(ctx: &XdpContext) -> Option<Reason> {
-    match u16::from_be_bytes(load(ctx, eth::TYPE.start)?) {
-        eth::IPV4 => echo_reply(ctx),
-        eth::ARP => arp_reply(ctx),
+    // Words in memory order: type and the two bytes behind it are in the upper half of the second.
+    let second: u64 = word(ctx, 8)?;
+    match (second >> 32) as u16 {
+        IPV4 if (second >> 48) as u8 == PLAIN => echo_reply(ctx),
+        IPV4 => echo_reply_with_options(ctx),
+        ARP => arp_reply(ctx, second),
         _ => None,
     }
 }
 
-/// ICMP echo reply in an unfragmented IPv4 packet, with options or without.
+const IPV4: u16 = eth::IPV4.to_be();
+const ARP: u16 = eth::ARP.to_be();
+/// Version 4, a header of 20 bytes.
+const PLAIN: u8 = 0x45;
+
+/// What an echo reply says, in memory order.
+struct Echo {
+    source: u32,
+    id: u16,
+    sequence: u16,
+    slot: u32,
+    nonce: u32,
+    /// Sum of the 16-bit words of its ICMP part.
+    sum: u64,
+}
+
+/// ICMP echo reply in an unfragmented IPv4 packet without options: nearly all there are. By whole words, because this
+/// runs for each answer and the compiler would read single bytes.
 #[inline(always)]
 fn echo_reply(ctx: &XdpContext) -> Option<Reason> {
+    const TOTAL: u16 = ((ipv4::LEN + icmp::LEN) as u16).to_be();
+    const MORE_OR_OFFSET: u16 = 0x3fff_u16.to_be();
+    let ip: u64 = word(ctx, 16)?;
+    if ip as u16 != TOTAL || (ip >> 32) as u16 & MORE_OR_OFFSET != 0 || (ip >> 56) as u8 != ipv4::ICMP {
+        return None;
+    }
+    // The shortest one ends at byte 54.
+    let (addresses, head, middle) = (word::<u64>(ctx, 24)?, word::<u64>(ctx, 32)?, word::<u64>(ctx, 40)?);
+    let (low, high) = (word::<u32>(ctx, 48)?, word::<u16>(ctx, 52)?);
+    if (head >> 16) as u16 != u16::from_le_bytes([icmp::ECHO_REPLY, 0]) || (middle >> 16) as u32 != u32::from_le_bytes(icmp::MARK_VALUE) {
+        return None;
+    }
+    let tail = u64::from(low) | u64::from(high) << 32;
+    let halves = |word: u64| (word & 0xffff) + (word >> 16 & 0xffff) + (word >> 32 & 0xffff) + (word >> 48);
+    matched(
+        ctx,
+        Echo {
+            source: (addresses >> 16) as u32,
+            id: (head >> 48) as u16,
+            sequence: middle as u16,
+            slot: (middle >> 48) as u32 | (tail as u32) << 16,
+            nonce: (tail >> 16) as u32,
+            sum: halves(head >> 16) + halves(middle) + halves(tail),
+        },
+    )
+}
+
+/// The same with options, or whatever else has another header than ours.
+#[inline(always)]
+fn echo_reply_with_options(ctx: &XdpContext) -> Option<Reason> {
     let ip: [u8; ipv4::LEN] = load(ctx, eth::LEN)?;
     let header = usize::from(ip[0] & 0x0f) * 4;
     let fragment = u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff;
@@ -35,24 +84,44 @@ fn echo_reply(ctx: &XdpContext) -> Option<Reason> {
     let echo: [u8; icmp::LEN] = load(ctx, eth::LEN + header)?;
     let [_, _, _, _, id0, id1, seq0, seq1, m0, m1, m2, m3, s0, s1, s2, s3, n0, n1, n2, n3] = echo;
     let [kind, code, ..] = echo;
-    if kind != icmp::ECHO_REPLY || code != 0 || [m0, m1, m2, m3] != icmp::MARK_VALUE || !our_id(u16::from_be_bytes([id0, id1]))? {
+    if kind != icmp::ECHO_REPLY || code != 0 || [m0, m1, m2, m3] != icmp::MARK_VALUE {
         return None;
     }
-    let slot = u32::from_be_bytes([s0, s1, s2, s3]);
+    matched(
+        ctx,
+        Echo {
+            source: u32::from_le_bytes([ip[12], ip[13], ip[14], ip[15]]),
+            id: u16::from_le_bytes([id0, id1]),
+            sequence: u16::from_le_bytes([seq0, seq1]),
+            slot: u32::from_le_bytes([s0, s1, s2, s3]),
+            nonce: u32::from_le_bytes([n0, n1, n2, n3]),
+            // A sum of all ones is one in either order of bytes.
+            sum: u64::from(checksum::add(0, &echo)),
+        },
+    )
+}
+
+/// An echo reply with our mark: whether it answers a probe of ours.
+#[inline(always)]
+fn matched(ctx: &XdpContext, echo: Echo) -> Option<Reason> {
+    if !our_id(u16::from_be(echo.id))? {
+        return None;
+    }
+    let slot = u32::from_be(echo.slot);
     let Some(target) = live_target(slot) else { return Some(Reason::NoSlot) };
-    if target.nonce != u32::from_be_bytes([n0, n1, n2, n3]) {
+    if target[3] as u32 != u32::from_be(echo.nonce) {
         return Some(Reason::BadNonce);
     }
-    if target.address != target::mapped([ip[12], ip[13], ip[14], ip[15]]) {
+    if target[0] != 0 || target[1] != target::mapped_word(echo.source) {
         return Some(Reason::BadSource);
     }
-    if interface(ctx).is_none_or(|(network, _)| network != target.network) {
+    if interface(ctx).is_none_or(|(network, _)| u64::from(network) != target[2] >> 48) {
         return Some(Reason::BadNetwork);
     }
-    if checksum::finish(checksum::add(0, &echo)) != 0 {
+    if probe::checksum(echo.sum) != 0 {
         return Some(Reason::BadChecksum);
     }
-    let sequence = u16::from_be_bytes([seq0, seq1]);
+    let sequence = u16::from_be(echo.sequence);
     let sent = read(SENT.get_ptr(slot)?);
     let entry = if sequence & 1 == 0 { sent[0] } else { sent[1] };
     let (word, now) = (board_word(slot)?, now());
@@ -69,23 +138,29 @@ fn echo_reply(ctx: &XdpContext) -> Option<Reason> {
 /// ARP reply. The kernel may have asked the same host at the same time, so at most one reply is taken for each
 /// probe of ours that still waits; every further one goes on.
 #[inline(always)]
-fn arp_reply(ctx: &XdpContext) -> Option<Reason> {
-    let packet: [u8; arp::LEN] = load(ctx, eth::LEN)?;
-    let [p0, p1, p2, p3, p4, p5, o0, o1, m0, m1, m2, m3, m4, m5, a0, a1, a2, a3, t0, t1, t2, t3, t4, t5, ..] = packet;
-    if [p0, p1, p2, p3, p4, p5] != arp::PREFIX || u16::from_be_bytes([o0, o1]) != arp::REPLY {
+fn arp_reply(ctx: &XdpContext, second: u64) -> Option<Reason> {
+    const MAC: u64 = (1 << 48) - 1;
+    const P: [u8; 6] = arp::PREFIX;
+    const OP: [u8; 2] = arp::REPLY.to_be_bytes();
+    const REST: u64 = u64::from_le_bytes([P[2], P[3], P[4], P[5], OP[0], OP[1], 0, 0]);
+    let (third, sender, asked) = (word::<u64>(ctx, 16)?, word::<u64>(ctx, 24)?, word::<u64>(ctx, 32)?);
+    // To the end of the packet, although the asked address does not matter: our MAC was asked, that is enough.
+    let _: u16 = word(ctx, 40)?;
+    if (second >> 48) as u16 != u16::from_le_bytes([P[0], P[1]]) || third & MAC != REST {
         return None;
     }
-    let sender = target::mapped([a0, a1, a2, a3]);
+    let address = target::mapped_word((sender >> 32) as u32);
     let (network, our_mac) = interface(ctx)?;
-    if config::mac_word([t0, t1, t2, t3, t4, t5]) != our_mac {
+    if asked & MAC != our_mac {
         return None;
     }
-    let slot = find(network, &sender)?;
-    let target = live_target(slot)?;
-    if target.flags & target::ARP == 0 || target.network != network || target.address != sender {
+    let (slot, target) = find(network, address)?;
+    if (target[3] >> 48) as u8 & target::ARP == 0 {
         return None;
     }
-    if target.mac != [m0, m1, m2, m3, m4, m5] {
+    let mac = third >> 48 | (sender & 0xffff_ffff) << 16;
+    if target[2] & MAC != mac {
+        let [m0, m1, m2, m3, m4, m5, ..] = mac.to_le_bytes();
         let board = BOARD.get_ptr_mut(slot)?.cast::<u64>();
         // SAFETY: the look-up gave a whole element of two words. Only the newest other MAC matters, so a lost update is harmless.
         unsafe { board.add(1).write_volatile(board::other_mac(board.add(1).read_volatile(), [m0, m1, m2, m3, m4, m5])) };
@@ -103,20 +178,23 @@ fn arp_reply(ctx: &XdpContext) -> Option<Reason> {
     })
 }
 
-/// The slot of (network, address), looked for in a bounded number of buckets.
+/// The slot and target of (network, IPv4 address), looked for in a bounded number of buckets.
 #[inline(always)]
-fn find(network: u16, address: &[u8; 16]) -> Option<u32> {
+fn find(network: u16, address: u64) -> Option<(u32, [u64; target::WORDS])> {
     let buckets = read(CONFIG.get_ptr(0)?)[config::BUCKETS] as u32;
-    let hash = index::hash(network, address);
+    let hash = index::hash_words(network, 0, address);
     for probe in 0..index::PROBES {
         let bucket = read(INDEX.get_ptr(index::bucket(hash, probe, buckets))?);
         for pair in bucket {
             for entry in [pair as u32, (pair >> 32) as u32] {
                 // A tag fits one foreign entry in 255; the address decides.
                 if let Some(slot) = index::slot(entry, hash)
-                    && live_target(slot).is_some_and(|target| target.address == *address && target.network == network)
+                    && let Some(target) = live_target(slot)
+                    && target[0] == 0
+                    && target[1] == address
+                    && target[2] >> 48 == u64::from(network)
                 {
-                    return Some(slot);
+                    return Some((slot, target));
                 }
             }
         }
@@ -143,14 +221,14 @@ fn our_id(id: u16) -> Option<bool> {
 }
 
 #[inline(always)]
-fn live_target(slot: u32) -> Option<Target> {
-    let target = Target::from_words(read(TARGET.get_ptr(slot)?));
-    (target.flags & target::LIVE != 0).then_some(target)
+fn live_target(slot: u32) -> Option<[u64; target::WORDS]> {
+    let target = read(TARGET.get_ptr(slot)?);
+    ((target[3] >> 48) as u8 & target::LIVE != 0).then_some(target)
 }
 
 #[inline(always)]
-fn timeout(target: &Target) -> u64 {
-    u64::from(target.timeout_ms) * 1_000_000
+fn timeout(target: &[u64; target::WORDS]) -> u64 {
+    (target[3] >> 32 & 0xffff) * 1_000_000
 }
 
 #[inline(always)]
@@ -166,6 +244,18 @@ fn publish(slot: u32, word: u64) -> Option<()> {
     // SAFETY: the look-up gave a whole element; word 0 is aligned.
     unsafe { board.write_volatile(word) };
     Some(())
+}
+
+/// A word of the frame, when it is long enough. Frames begin at a multiple of eight where that matters.
+#[inline(always)]
+fn word<T: Copy>(ctx: &XdpContext, offset: usize) -> Option<T> {
+    let start = ctx.data() + offset;
+    if start + size_of::<T>() > ctx.data_end() {
+        return None;
+    }
+    // SAFETY: the bytes lie between data and data_end, which is what the verifier asks for as well; kernels on which words
+    // must be aligned refuse the program rather than fault.
+    Some(unsafe { (start as *const T).read_volatile() })
 }
 
 /// Bytes of the frame, when it is long enough.
