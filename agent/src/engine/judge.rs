@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cell::Mark;
 use super::send::AHEAD;
-use super::{Engine, MARGIN, Note, TICK, Turned};
+use super::{Engine, MARGIN, Note, Turned};
 use crate::clock::Mono;
 use crate::reply::prefetch;
 use crate::unit::{Blind, Verdict};
@@ -14,27 +14,33 @@ use crate::view::Shown;
 impl Engine {
     pub(super) fn judge(&mut self, now: Mono) {
         let mut due = std::mem::take(&mut self.due);
-        // A bucket's probes may have left up to a turn after it was due.
-        self.schedule.judge(now - (self.tick - TICK), |slot| due.push(slot));
+        // A bucket's probes may have left up to a turn after it was due, or a little more where turns are short.
+        self.schedule.judge(now - self.tick, |slot| due.push(slot));
         for (at, slot) in due.iter().enumerate() {
-            if let Some(ahead) = due.get(at + AHEAD) {
-                self.arrays.prefetch_answer(*ahead);
-                self.view.prefetch(*ahead);
-                if let Some(cell) = self.cells.get(*ahead as usize) {
-                    prefetch(cell);
-                }
-            }
+            self.prefetch_answer(due.get(at + AHEAD));
             self.settle(*slot, now);
         }
         due.clear();
         self.schedule.deadlines(now, |slot| due.push(slot));
-        for slot in due.drain(..) {
-            if let Some(cell) = self.cells.get_mut(slot as usize) {
+        for (at, slot) in due.iter().enumerate() {
+            self.prefetch_answer(due.get(at + AHEAD));
+            if let Some(cell) = self.cells.get_mut(*slot as usize) {
                 cell.mark(Mark::Armed, false);
-                self.settle(slot, now);
+                self.settle(*slot, now);
             }
         }
+        due.clear();
         self.due = due;
+    }
+
+    /// Begins to fetch what judging a slot touches.
+    fn prefetch_answer(&self, slot: Option<&u32>) {
+        let Some(&slot) = slot else { return };
+        self.arrays.prefetch_answer(slot);
+        self.view.prefetch(slot);
+        if let Some(cell) = self.cells.get(slot as usize) {
+            prefetch(cell);
+        }
     }
 
     /// Sees to it that the oldest open probe of a slot is judged when its deadline has passed. A slot has one such

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::Engine;
 use super::cell::Mark;
 use super::network::Network;
+use super::{Engine, TICK};
 use crate::clock::{self, Mono};
 use crate::reply::prefetch;
 use crate::schedule::LAG_MAX;
@@ -25,13 +25,21 @@ pub(super) const AHEAD: usize = 16;
 #[derive(Default)]
 pub(super) struct Batch {
     slots: Vec<u32>,
-    due: Vec<Mono>,
+    notes: Vec<Due>,
+}
+
+/// What is noted of a probe until it has left: what stands in the cells is out of the cache by then.
+#[derive(Clone, Copy)]
+struct Due {
+    at: Mono,
+    group: u16,
+    confirms: bool,
 }
 
 impl Batch {
     fn drop_first(&mut self, count: usize) {
         self.slots.drain(..count);
-        self.due.drain(..count);
+        self.notes.drain(..count);
     }
 }
 
@@ -62,6 +70,7 @@ impl Engine {
 
     fn prefetch(&self, slot: u32) {
         self.arrays.prefetch(slot);
+        self.schedule.prefetch(slot);
         if let Some(cell) = self.cells.get(slot as usize) {
             prefetch(cell);
         }
@@ -70,7 +79,8 @@ impl Engine {
     /// Puts a slot into the batch of its network, if it can be probed now at all.
     fn enqueue(&mut self, slot: u32, due: Mono, now: Mono) -> bool {
         let Some(cell) = self.cells.get(slot as usize).filter(|cell| cell.is_live()) else { return false };
-        let Some(class) = self.classes.get(cell.group) else { return false };
+        let group = cell.group;
+        let Some(class) = self.classes.get(group) else { return false };
         let Some(network) = class.network.and_then(|number| self.networks.get_mut(usize::from(number))) else { return false };
         // Only what makes probing impossible: any other blindness ends with the next probe that says something.
         let nowhere = matches!(cell.judgement.blind(), Some(Blind::NoMac | Blind::NoNetwork | Blind::Unsupported));
@@ -81,7 +91,8 @@ impl Engine {
         let newest = traces.newest();
         let open = newest.wrapping_sub(cell.judged);
         let elapsed = |sequence| traces.elapsed(sequence, now.nanos()).map(Duration::from_nanos);
-        if self.schedule.is_confirming(slot) {
+        let confirms = self.schedule.is_confirming(slot);
+        if confirms {
             // Enough is under way to settle it, or the last one left just now and a second would say nothing more.
             let enough = open >= u16::from(cell.judgement.open(class.thresholds));
             if enough || elapsed(newest).is_some_and(|elapsed| elapsed < class.timing.confirm_interval / 2) {
@@ -94,14 +105,14 @@ impl Engine {
         }
         self.arrays.prefetch_index(slot);
         network.batch.slots.push(slot);
-        network.batch.due.push(due);
+        network.batch.notes.push(Due { at: due, group, confirms });
         true
     }
 
     fn flush(&mut self, number: usize, now: Mono, skipped: &mut Vec<u32>) {
         let Some(network) = self.networks.get_mut(number) else { return };
         let mut batch = std::mem::take(&mut network.batch);
-        let outdated = batch.due.iter().take_while(|due| now.since(**due) > LAG_MAX).count();
+        let outdated = batch.notes.iter().take_while(|note| now.since(note.at) > LAG_MAX).count();
         skipped.extend(&batch.slots[..outdated]);
         batch.drop_first(outdated);
         if !batch.slots.is_empty() {
@@ -137,22 +148,20 @@ impl Engine {
     /// Counts probes that left, the first `sent` of a batch, and sees to it that all will be judged.
     fn departed(&mut self, batch: &Batch, sent: usize, now: Mono, after: Mono) {
         let mut run = 0;
-        for (at, (slot, due)) in batch.slots[..sent].iter().zip(&batch.due).enumerate() {
-            let late = now.since(*due);
-            // The dial judges on its own what left in its turn; re-probes and late ones are asked for here.
-            if late > self.tick || self.schedule.is_confirming(*slot) {
+        for (at, (slot, note)) in batch.slots[..sent].iter().zip(&batch.notes).enumerate() {
+            let late = now.since(note.at);
+            // The dial judges on its own what left in its turn or the next; re-probes and late ones are asked for here.
+            if late > self.tick + TICK || note.confirms {
                 self.arm(*slot, after);
             }
             // What stood together on the dial is counted together.
-            let group = self.cells[*slot as usize].group;
-            let last = at + 1 == sent || batch.due[at + 1] != *due || self.cells[batch.slots[at + 1] as usize].group != group;
             run += 1;
-            if last {
+            if at + 1 == sent || batch.notes[at + 1].at != note.at || batch.notes[at + 1].group != note.group {
                 let _ = self.late.record_n(clock::nanos(late), run);
                 if late > VERY_LATE {
                     self.view.late_10ms.add(run);
                 }
-                if let Some(class) = self.classes.get(group) {
+                if let Some(class) = self.classes.get(note.group) {
                     class.series.sent.add(run);
                     self.view.totals.sent.add(run);
                 }

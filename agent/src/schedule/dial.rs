@@ -166,10 +166,10 @@ impl Dial {
     }
 }
 
-/// By how much a pass raises buckets of that level: an eighth at most, so that buckets stay even, and no more than share the
-/// cache lines of the arrays (four slots a line in `SENT`, `BOARD` and the engine's cells).
+/// By how much a pass raises buckets of that level: an eighth at most, so that buckets stay even, and no more than share half a
+/// page of `TARGET`.
 fn grain(level: usize) -> usize {
-    (level / 8).clamp(1, 16)
+    (level / 8).clamp(1, 64)
 }
 
 /// A stride near the golden section of the circle and coprime to it: consecutive places lie far apart, and a pass

@@ -16,6 +16,7 @@ pub use throttle::{Pps, Throttle};
 
 use crate::clock::Mono;
 use crate::policy::Policy;
+use crate::reply::prefetch;
 
 /// A probe that could not leave within this time after it was due is skipped and counted: the hands never burst to
 /// catch up. It is also the shortest interval that a policy may ask for.
@@ -161,6 +162,14 @@ impl Schedule {
             return Some((slot, at));
         }
         None
+    }
+
+    /// Begins to fetch what sending asks about a slot.
+    pub fn prefetch(&self, slot: u32) {
+        if let (Some(place), Some(mark)) = (self.places.get(slot as usize), self.confirmations.get(slot as usize)) {
+            prefetch(place);
+            prefetch(mark);
+        }
     }
 
     /// The slot that stands so far behind the next one in the queue of [`Schedule::next_due`].
