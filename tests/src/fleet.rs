@@ -18,7 +18,8 @@ use crate::mapping::Words;
 
 const PROGRAM: &str = "fleet";
 const MAPS: [&str; 3] = ["CLOUD", "BEHAVIOUR", "COUNTERS"];
-const LINK: &str = "link";
+/// Name of the pin that holds the attachment.
+pub(crate) const LINK: &str = "link";
 
 /// How the XDP program runs on its interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

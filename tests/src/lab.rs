@@ -17,7 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rollcall_agent::unit::Mac;
 use rollcall_agent_ebpf::fleet::{AGENT, Cloud, GATEWAY, PREFIX_LENGTH, mac};
 
-use crate::fleet::{Fleet, Mode, Program};
+use crate::fleet::{Fleet, LINK, Mode, Program};
 use crate::netns::{self, Namespace};
 
 /// The agent's interface.
@@ -118,6 +118,12 @@ impl Lab {
     /// The fleet, to be silenced and revived.
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// Takes the fleet's program off its interface; it stays loaded, and nobody answers any more.
+    pub fn unplug_fleet(&self) -> Result<()> {
+        let pin = self.name.pins().join(LINK);
+        fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))
     }
 
     /// In which mode an XDP program runs on one of the lab's interfaces, if one does.

@@ -36,7 +36,7 @@ impl Engine {
     /// Begins to fetch what judging a slot touches.
     fn prefetch_answer(&self, slot: Option<&u32>) {
         let Some(&slot) = slot else { return };
-        self.arrays.prefetch_answer(slot);
+        self.arrays.prefetch_traces(slot);
         self.view.prefetch(slot);
         if let Some(cell) = self.cells.get(slot as usize) {
             prefetch(cell);

@@ -69,7 +69,7 @@ impl Engine {
     }
 
     fn prefetch(&self, slot: u32) {
-        self.arrays.prefetch(slot);
+        self.arrays.prefetch_traces(slot);
         self.schedule.prefetch(slot);
         if let Some(cell) = self.cells.get(slot as usize) {
             prefetch(cell);
@@ -103,7 +103,6 @@ impl Engine {
         if open >= 2 && elapsed(newest.wrapping_sub(1)).is_some_and(|elapsed| elapsed <= class.timing.timeout) {
             return false;
         }
-        self.arrays.prefetch_index(slot);
         network.batch.slots.push(slot);
         network.batch.notes.push(Due { at: due, group, confirms });
         true

@@ -1,6 +1,6 @@
 //! The per-address arrays that agent and XDP program share, with the operations that keep them whole.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rollcall_agent_ebpf::target::{self, Target};
 use rollcall_agent_ebpf::{board, config, index, run};
@@ -19,6 +19,8 @@ pub struct Arrays {
     pub(super) networks: Region<{ config::NETWORK_WORDS }>,
     pub(super) run: Region<{ run::WORDS }>,
     pub(super) due: Region<{ run::BLOCK_WORDS }>,
+    /// The program makes probes too: a larger one that takes its place must do so as well.
+    pub(super) generates: AtomicBool,
 }
 
 /// `INDEX` has no room within reach for one more address.
@@ -200,8 +202,8 @@ impl Arrays {
         self.board.prefetch(slot);
     }
 
-    /// Likewise what judging will touch.
-    pub fn prefetch_answer(&self, slot: u32) {
+    /// Likewise what scheduling and judging touch.
+    pub fn prefetch_traces(&self, slot: u32) {
         self.sent.prefetch(slot);
         self.board.prefetch(slot);
     }

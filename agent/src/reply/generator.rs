@@ -39,7 +39,7 @@ impl Program {
     /// # Errors
     /// Where the kernel does not let us count what it could not send: then its silence would be taken for the hosts'.
     pub fn enable_generator(&mut self) -> Result<(), ReplyError> {
-        if self.generates {
+        if self.arrays.generates.load(Relaxed) {
             return Ok(());
         }
         for (name, tracepoint) in WITNESSES {
@@ -49,7 +49,7 @@ impl Program {
             program.load().map_err(|error| refused(&error))?;
             program.attach(tracepoint).map_err(|error| refused(&error))?;
         }
-        self.generates = true;
+        self.arrays.generates.store(true, Relaxed);
         Ok(())
     }
 
@@ -64,7 +64,10 @@ impl Program {
             for (word, pair) in block.iter().zip(slots.chunks(2)) {
                 word.store(u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or_default()) << 32, Relaxed);
             }
+            slots.iter().for_each(|slot| self.arrays.prefetch(*slot));
         }
+        // By now the first targets have come, and the rest is on its way.
+        slots.iter().for_each(|slot| self.arrays.prefetch_index(*slot));
         state[run::INTERFACE].store(interface.into(), Relaxed);
         state[run::SUMS].store(words.sums, Relaxed);
         state[run::TEMPLATE_ARP..].iter().zip(words.arp).for_each(|(to, word)| to.store(word, Relaxed));

@@ -11,6 +11,7 @@ mod region;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::xdp::{XdpLink, XdpLinkId};
@@ -95,8 +96,6 @@ pub struct Program {
     /// What programs before this one counted.
     counted: [u64; reason::COUNT as usize],
     links: BTreeMap<u16, XdpLinkId>,
-    /// It can make probes: what the kernel could not send is counted.
-    generates: bool,
 }
 
 impl Program {
@@ -129,20 +128,14 @@ impl Program {
             networks: region(&mut ebpf, "NETWORKS", config::NETWORKS)?,
             run: region(&mut ebpf, "RUN", 1)?,
             due: region(&mut ebpf, "DUE", run::BLOCKS)?,
+            generates: AtomicBool::new(false),
         };
         arrays.set_buckets();
         let counters = ebpf
             .take_map("COUNTERS")
             .ok_or_else(|| ReplyError::Load("the object has no map COUNTERS".into()))
             .and_then(|map| PerCpuArray::try_from(map).map_err(|error| ReplyError::Load(chain(&error))))?;
-        Ok(Program {
-            ebpf,
-            arrays: Arc::new(arrays),
-            counters,
-            counted: [0; reason::COUNT as usize],
-            links: BTreeMap::new(),
-            generates: false,
-        })
+        Ok(Program { ebpf, arrays: Arc::new(arrays), counters, counted: [0; reason::COUNT as usize], links: BTreeMap::new() })
     }
 
     /// The shared arrays.
@@ -226,7 +219,10 @@ impl Program {
 
     /// Loads a program for `slots` and copies all that only userspace writes. Nothing is swapped yet.
     pub fn prepare(slots: u32, old: &Arrays) -> Result<Program, ReplyError> {
-        let program = Program::load(slots)?;
+        let mut program = Program::load(slots)?;
+        if old.generates.load(Ordering::Relaxed) {
+            program.enable_generator()?;
+        }
         program.arrays.adopt(old).map_err(|error| ReplyError::Load(error.to_string()))?;
         Ok(program)
     }

@@ -77,6 +77,7 @@ impl Transmitter for Socket {
         let mut done = 0;
         for batch in slots.chunks(BATCH) {
             self.notes.clear();
+            batch.iter().for_each(|slot| arrays.prefetch(*slot));
             for (place, &slot) in batch.iter().enumerate() {
                 let Some(target) = arrays.target(slot) else { continue };
                 let Some((sequence, before)) = arrays.note_sent(slot, clock().nanos()) else { continue };

@@ -6,6 +6,7 @@ const TRANSMIT: &str = "kernel";
 
 mod api;
 mod blind;
+mod kernel;
 mod life;
 mod restart;
 mod stage;
