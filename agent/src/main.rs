@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Probes every address of its networks and tells who should know.
 #[derive(Parser)]
-#[command(name = "rollcall-agent", version)]
+#[command(name = "rollcall-agent", version, term_width = 0)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -9,7 +9,7 @@ use crate::verb;
 
 /// Says who is watched, how often, and by which agent; asks agents what they see.
 #[derive(Debug, Parser)]
-#[command(name = "rollcall", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "rollcall", version, arg_required_else_help = true, after_help = EXIT_CODES, term_width = 0)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
