@@ -74,6 +74,7 @@ pub(super) fn cores() -> usize {
 pub(super) struct Idle {
     at: Instant,
     idle: Duration,
+    stolen: Duration,
     cores: usize,
 }
 
@@ -81,9 +82,14 @@ impl Idle {
     /// Until now.
     pub(super) fn now() -> Result<Self> {
         let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
-        let (idle, cores) =
+        let (idle, stolen, cores) =
             parse(&text).with_context(|| format!("cannot understand /proc/stat: {}", text.lines().next().unwrap_or_default()))?;
-        Ok(Self { at: Instant::now(), idle, cores })
+        Ok(Self { at: Instant::now(), idle, stolen, cores })
+    }
+
+    /// How long the host of a virtual machine gave its cores to others since then, all cores together.
+    pub(super) fn stolen_since(&self) -> Result<Duration> {
+        Ok(Self::now()?.stolen.saturating_sub(self.stolen))
     }
 
     /// Cores that were busy since then, on average.
@@ -95,12 +101,13 @@ impl Idle {
     }
 }
 
-/// Idle time (waiting for a disk is idle too) and the number of processors.
-fn parse(stat: &str) -> Option<(Duration, usize)> {
+/// Idle time (waiting for a disk is idle too), stolen time, and the number of processors.
+fn parse(stat: &str) -> Option<(Duration, Duration, usize)> {
     let fields: Vec<&str> = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
     let cores = stat.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
-    Some((Duration::from_secs_f64((ticks(3)? + ticks(4)?) / TICKS_PER_SECOND), cores))
+    let time = |ticks: f64| Duration::from_secs_f64(ticks / TICKS_PER_SECOND);
+    Some((time(ticks(3)? + ticks(4)?), time(ticks(7)?), cores))
 }
 
 #[cfg(test)]
@@ -109,8 +116,8 @@ mod tests {
 
     #[test]
     fn idle_time_is_idle_and_waiting_for_disks() {
-        let stat = "cpu  10 0 20 250 50 0 5 0 0 0\ncpu0 5 0 10 125 25 0 2 0 0 0\ncpu1 5 0 10 125 25 0 3 0 0 0\nintr 1\n";
-        assert_eq!(parse(stat), Some((Duration::from_secs(3), 2)));
+        let stat = "cpu  10 0 20 250 50 0 5 700 0 0\ncpu0 5 0 10 125 25 0 2 0 0 0\ncpu1 5 0 10 125 25 0 3 0 0 0\nintr 1\n";
+        assert_eq!(parse(stat), Some((Duration::from_secs(3), Duration::from_secs(7), 2)));
         assert_eq!(parse("cpu  10 0"), None);
         assert_eq!(parse(""), None);
     }

@@ -72,6 +72,9 @@ pub(super) struct Steady {
     /// The engine's pauses, where the agent tells of them.
     pub(super) pause_max_ms: Option<f64>,
     pub(super) pauses_over_5_ms: Option<u64>,
+    /// What the host of a virtual machine took from all its cores together: a pause that is not the agent's.
+    #[serde(default)]
+    pub(super) stolen_ms: f64,
     /// What was asked of the agent meanwhile.
     pub(super) load: Option<Burden>,
 }
@@ -109,6 +112,7 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
         None
     };
     let (machine, took) = (idle.busy_since()?, began.elapsed().as_secs_f64());
+    let stolen = idle.stolen_since()?;
     let process = agent.cost()?.cpu.saturating_sub(cost.cpu).as_secs_f64() / took;
     let end = Look::at(&agent).await?;
     let memory = Memory::of(&agent)?;
@@ -123,6 +127,7 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
         interval_ms: options.interval.as_secs_f64() * 1e3,
         method: method.name().into(),
         seconds: rounded(took),
+        stolen_ms: rounded(stolen.as_secs_f64() * 1e3),
         false_down: (heard.downs.len() as u64).max(still_down),
         events_missed: heard.missed,
         load,
@@ -242,6 +247,7 @@ impl Steady {
         if let Some(over) = self.pauses_over_5_ms {
             sheet.pair("pauses of the engine", format!("longest {}, {over} over 5 ms", bound(self.pause_max_ms)));
         }
+        sheet.pair("taken from all cores together by the host of this machine", format!("{} ms", number(self.stolen_ms, 0)));
         if let Some(load) = &self.load {
             load.rows(&mut sheet);
         }
