@@ -137,6 +137,7 @@ impl Pieces {
                         text.extend_from_slice(b"\n]\n");
                     }
                     self.state = Part::Done;
+                    self.roster.table.cool();
                 }
                 Some(text)
             }

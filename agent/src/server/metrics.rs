@@ -75,7 +75,10 @@ impl Collector for Scrape {
         verdict_families(agent, &roster, &tally, &mut encoder)?;
         probe_families(view, &mut encoder)?;
         network_families(view, &mut encoder)?;
-        alarm_families(agent, &mut encoder)
+        alarm_families(agent, &mut encoder)?;
+        // The walk made every record resident; the page cache has them for the next one.
+        roster.table.cool();
+        Ok(())
     }
 }
 

@@ -236,6 +236,7 @@ impl Agent {
     fn status(&self) -> Status {
         let roster = self.view.roster.load();
         let tally = tally::Tally::of(&self.view, &roster, 0);
+        roster.table.cool();
         let networks = self.view.networks.iter().enumerate().map(|(number, network)| NetworkStatus {
             name: network.name.clone(),
             interface: network.interface.clone(),

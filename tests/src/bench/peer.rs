@@ -41,7 +41,7 @@ pub(super) fn list(stand: &Stand, cloud: Cloud) -> Result<Vec<Peer>> {
     let words = |text: String| text.split(' ').map(String::from).collect::<Vec<_>>();
     let (own, own_mac, gateway) = (Ipv4Addr::from(AGENT), Mac(mac(AGENT)), Mac(mac(GATEWAY)));
     let mut zmap = words(format!(
-        "-q -M icmp_echoscan -i {AGENT_INTERFACE} -G {gateway} -S {own} -T 1 -c 2 -r 0 -b {} -f saddr -o - --disable-syslog",
+        "-q -M icmp_echoscan -i {AGENT_INTERFACE} -G {gateway} -S {own} -T 1 -c 2 -r 0 -b {} --max-sendto-failures=1000000 -f saddr -o - --disable-syslog",
         nothing.display()
     ));
     zmap.extend(blocks(first, last));
