@@ -43,7 +43,7 @@ impl Program {
             return Ok(());
         }
         for (name, tracepoint) in WITNESSES {
-            let refused = |error: &dyn std::error::Error| ReplyError::Load(format!("tracepoint {tracepoint}: {}", chain(error)));
+            let refused = |error: &dyn std::error::Error| ReplyError::Witness { tracepoint, detail: chain(error) };
             let program = self.ebpf.program_mut(name).ok_or_else(|| ReplyError::Load(format!("the object has no program {name}")))?;
             let program: &mut RawTracePoint = program.try_into().map_err(|error: ProgramError| refused(&error))?;
             program.load().map_err(|error| refused(&error))?;

@@ -72,6 +72,11 @@ pub enum ReplyError {
         "the kernel does not take the XDP program: {0}: the agent needs root (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) and Linux 5.10 or newer"
     )]
     Load(String),
+    /// What the driver drops could not be counted.
+    #[error(
+        "the tracepoint {tracepoint}, which counts the frames that the driver drops, cannot be used: {detail}: the agent needs root (CAP_PERFMON), and a kernel with CONFIG_BPF_EVENTS"
+    )]
+    Witness { tracepoint: &'static str, detail: String },
     /// An array could not be mapped.
     #[error("cannot map the array {name} of the XDP program: {error}: is there enough memory, and is the locked-memory limit high enough?")]
     Map { name: &'static str, error: io::Error },
