@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod lab;
 mod mapping;
 pub mod netns;
+mod policy;
 pub mod population;
 pub mod programs;
 pub mod status;

@@ -7,8 +7,9 @@ use aya::programs::TestRunOptions;
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore as _, SeedableRng as _};
 use rollcall_agent::clock;
+use rollcall_agent::link::Interface;
 use rollcall_agent::packet::{LEN, Sender, Templates};
-use rollcall_agent::reply::{Arrays, Program};
+use rollcall_agent::reply::{Arrays, Program, Receive};
 use rollcall_agent::unit::Mac;
 use rollcall_agent_ebpf::checksum::{add, finish};
 use rollcall_agent_ebpf::reason::Reason;
@@ -81,6 +82,15 @@ impl Bench {
     fn answered(&self, slot: u32, sequence: u16) -> bool {
         self.arrays.traces(slot).unwrap().answered(sequence)
     }
+}
+
+#[test]
+fn loopback_interface_is_refused_for_test_runs_come_in_from_there() {
+    let Some(mut bench) = Bench::new("loopback") else { return };
+    let (name, mac) = ("lo".to_owned(), Mac([0; 6]));
+    let interface = Interface { name, index: LO, mac, running: true, addresses: vec![], gateway: None, xdp_program: None };
+    let error = bench.program.attach(0, &interface, Receive::Auto).unwrap_err().to_string();
+    assert!(error.contains("lo:") && error.contains("loopback"), "{error}");
 }
 
 fn target(flags: u8) -> Target {

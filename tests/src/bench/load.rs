@@ -120,18 +120,7 @@ fn write_lists(stand: &Stand, policy: &Policy) -> Result<u64> {
     let path = stand.path("hosts.csv");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     population::write_csv(stand.lab.fleet().cloud(), BufWriter::new(file)).with_context(|| format!("cannot write {}", path.display()))?;
-    let time = humantime::format_duration;
-    let text = format!(
-        "[[policy]]\nname = \"{}\"\ninterval = \"{}\"\nmethod = \"{}\"\ntimeout = \"{}\"\nconfirm_interval = \"{}\"\ndown_after = {}\nup_after = {}\nalarm = []\n",
-        policy.name,
-        time(policy.interval),
-        policy.method,
-        time(policy.timeout),
-        time(policy.confirm_interval),
-        policy.down_after,
-        policy.up_after,
-    );
-    fs::write(stand.path("policies.toml"), text)?;
+    fs::write(stand.path("policies.toml"), crate::policy::toml(policy))?;
     Ok(fs::metadata(&path)?.len())
 }
 

@@ -165,7 +165,7 @@ pub(super) fn sheet(rows: &[Row]) -> Sheet {
                     "{} with {} hosts could not be measured: {}",
                     row.monitor,
                     grouped(row.hosts.into()),
-                    why.replace('\n', " ")
+                    super::sheet::essence(why)
                 ));
             }
         }

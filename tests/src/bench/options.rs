@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use rollcall_agent::policy::{Method, Policy};
 
+use crate::policy::{interval, method};
+
 /// What rollcall does and costs, measured on a simulated cloud in network namespaces that are removed at the end
 ///
 /// Needs root. Tables for people; with --json the last line of standard output is one JSON object. Nothing else should
@@ -137,16 +139,6 @@ impl Options {
             alarm: vec![],
         }
     }
-}
-
-fn method(text: &str) -> Result<Method, String> {
-    [Method::Arp, Method::Icmp].into_iter().find(|method| method.name() == text).ok_or_else(|| "allowed: arp, icmp".into())
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|error| format!("{error}; such as 1s or 500ms"))?;
-    let allowed = Duration::from_millis(100)..=Duration::from_secs(600);
-    if allowed.contains(&interval) { Ok(interval) } else { Err("allowed: 100ms to 10m".into()) }
 }
 
 #[cfg(test)]

@@ -352,7 +352,7 @@ impl Peers {
             self.places.join("; ")
         ));
         for missing in &self.missing {
-            sheet.note(format!("Not measured: {missing}"));
+            sheet.note(format!("Not measured: {}", super::sheet::essence(missing)));
         }
         vec![sheet, monitors::sheet(&self.monitors)]
     }

@@ -84,6 +84,14 @@ pub(super) fn rounded(value: f64) -> f64 {
     (value * scale).round() / scale
 }
 
+/// A failure on one line: what happened, and the last that the program said.
+pub(super) fn essence(failure: &str) -> String {
+    match failure.trim().split_once('\n') {
+        Some((what, said)) => format!("{what} {}", said.lines().last().unwrap_or_default()),
+        None => failure.trim().into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

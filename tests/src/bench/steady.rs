@@ -73,8 +73,7 @@ pub(super) struct Steady {
     pub(super) pause_max_ms: Option<f64>,
     pub(super) pauses_over_5_ms: Option<u64>,
     /// What the host of a virtual machine took from all its cores together: a pause that is not the agent's.
-    #[serde(default)]
-    pub(super) stolen_ms: f64,
+    pub(super) stolen_ms: Option<f64>,
     /// What was asked of the agent meanwhile.
     pub(super) load: Option<Burden>,
 }
@@ -127,7 +126,7 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
         interval_ms: options.interval.as_secs_f64() * 1e3,
         method: method.name().into(),
         seconds: rounded(took),
-        stolen_ms: rounded(stolen.as_secs_f64() * 1e3),
+        stolen_ms: Some(rounded(stolen.as_secs_f64() * 1e3)),
         false_down: (heard.downs.len() as u64).max(still_down),
         events_missed: heard.missed,
         load,
@@ -247,7 +246,9 @@ impl Steady {
         if let Some(over) = self.pauses_over_5_ms {
             sheet.pair("pauses of the engine", format!("longest {}, {over} over 5 ms", bound(self.pause_max_ms)));
         }
-        sheet.pair("taken from all cores together by the host of this machine", format!("{} ms", number(self.stolen_ms, 0)));
+        if let Some(stolen) = self.stolen_ms {
+            sheet.pair("taken from all cores together by the host of this machine", format!("{} ms", number(stolen, 0)));
+        }
         if let Some(load) = &self.load {
             load.rows(&mut sheet);
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::Parser;
 use rollcall_agent::policy::{Method, Policy};
 
+use crate::policy::{interval, method};
+
 /// Hosts that are silenced.
 pub(super) const SILENCED: usize = 37;
 /// Of those, hosts that are deleted while they are silent.
@@ -56,16 +58,6 @@ impl Options {
             alarm: vec!["oncall".into()],
         }
     }
-}
-
-fn method(text: &str) -> Result<Method, String> {
-    [Method::Arp, Method::Icmp].into_iter().find(|method| method.name() == text).ok_or_else(|| "allowed: arp, icmp".into())
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|error| format!("{error}; such as 1s or 500ms"))?;
-    let allowed = Duration::from_millis(100)..=Duration::from_secs(600);
-    if allowed.contains(&interval) { Ok(interval) } else { Err("allowed: 100ms to 10m".into()) }
 }
 
 #[cfg(test)]

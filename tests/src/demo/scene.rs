@@ -47,20 +47,7 @@ impl Scene {
         let hosts = self.path("hosts.csv");
         let file = File::create(&hosts).with_context(|| format!("cannot write {}", hosts.display()))?;
         population::write_csv(cloud, BufWriter::new(file)).with_context(|| format!("cannot write {}", hosts.display()))?;
-        let policy = options.policy();
-        let time = humantime::format_duration;
-        let text = format!(
-            "[[policy]]\nname = \"{}\"\ninterval = \"{}\"\nmethod = \"{}\"\ntimeout = \"{}\"\nconfirm_interval = \"{}\"\n\
-             down_after = {}\nup_after = {}\nalarm = [\"oncall\"]\n",
-            policy.name,
-            time(policy.interval),
-            policy.method,
-            time(policy.timeout),
-            time(policy.confirm_interval),
-            policy.down_after,
-            policy.up_after,
-        );
-        self.write("policies.toml", &text)?;
+        self.write("policies.toml", &crate::policy::toml(&options.policy()))?;
         Ok(())
     }
 
