@@ -5,7 +5,7 @@
 //! because a policy's confirmation probes are at least half a timeout apart, so a third never leaves before the
 //! first one's deadline.
 //!
-//! `BOARD` word 0 is what the judge reads. One word, one store, so a reader never sees half of it:
+//! `BOARD` is what the judge reads. One word, one store, so a reader never sees half of it:
 //!
 //! ```text
 //!  63..48  sequence of the newest answered probe
@@ -13,13 +13,11 @@
 //!  39..32  excused: likewise; a reply came in its window that was credited to a later probe (ARP only)
 //!  31..0   RTT of the newest answered probe, in units of 16 ns (up to 68 s)
 //! ```
-//! Word 1 is the other MAC that answered for the address (low 48 bits, first byte lowest) and how often (high 16
-//! bits, saturating).
 
 /// Words of `SENT` for one slot.
 pub const SENT_WORDS: usize = 2;
 /// Words of `BOARD` for one slot.
-pub const BOARD_WORDS: usize = 2;
+pub const BOARD_WORDS: usize = 1;
 
 const TIME_MASK: u64 = (1 << 48) - 1;
 const RTT_MASK: u64 = (1 << 32) - 1;
@@ -54,20 +52,20 @@ pub const fn elapsed(entry: u64, now_ns: u64) -> u64 {
     if elapsed >> 47 == 1 { 0 } else { elapsed }
 }
 
-/// Word 0 of a slot that was just given to an address whose first probe will be `sequence + 1`: everything before
+/// The word of a slot that was just given to an address whose first probe will be `sequence + 1`: everything before
 /// counts as answered, so no reply fits.
 #[inline(always)]
 pub const fn fresh(sequence: u16) -> u64 {
     (sequence as u64) << 48 | 0xff << ANSWERED
 }
 
-/// A word 0 that says nothing of the probes up to `sequence`, with the RTT kept. A slot that is never answered needs
+/// A word that says nothing of the probes up to `sequence`, with the RTT kept. A slot that is never answered needs
 /// it before its sequence comes round to the old answers again.
 pub const fn aged(word: u64, sequence: u16) -> u64 {
     (sequence as u64) << 48 | word & RTT_MASK
 }
 
-/// The newest answered sequence of a word 0.
+/// The newest answered sequence of a word.
 #[inline(always)]
 pub const fn newest(word: u64) -> u16 {
     (word >> 48) as u16
@@ -97,7 +95,7 @@ pub const fn excused(word: u64, sequence: u16) -> bool {
     marked(word, sequence, EXCUSED)
 }
 
-/// Word 0 after an answer in time to `sequence`.
+/// The word after an answer in time to `sequence`.
 #[inline(always)]
 pub const fn answer(word: u64, sequence: u16, rtt_ns: u64) -> u64 {
     let behind = newest(word).wrapping_sub(sequence);
@@ -120,7 +118,7 @@ pub const fn merged(word: u64, other: u64) -> u64 {
 /// What became of a reply that is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
-    /// In time and the first: this is the new word 0.
+    /// In time and the first: this is the new word.
     Answer(u64),
     /// That probe was answered before.
     Duplicate,
@@ -154,23 +152,6 @@ pub const fn match_newest(entries: [u64; 2], word: u64, now_ns: u64, timeout_ns:
             Match::Answer(if waits { word | 1 << (EXCUSED + behind as u32) } else { word })
         }
         other => other,
-    }
-}
-
-/// Word 1 after one more answer from another MAC.
-#[inline(always)]
-pub const fn other_mac(word: u64, mac: [u8; 6]) -> u64 {
-    let count = word >> 48;
-    let count = if count == 0xffff { count } else { count + 1 };
-    count << 48 | u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
-}
-
-/// The other MAC of a word 1 and how often it answered, when it ever did.
-pub fn other(word: u64) -> Option<([u8; 6], u16)> {
-    let [a, b, c, d, e, f, ..] = word.to_le_bytes();
-    match (word >> 48) as u16 {
-        0 => None,
-        count => Some(([a, b, c, d, e, f], count)),
     }
 }
 
@@ -271,15 +252,5 @@ mod tests {
         let entry = sent(3, (1 << 48) - 5);
         assert_eq!(elapsed(entry, (1 << 48) + 10), 15);
         assert_eq!(elapsed(sent(3, 100), 90), 0, "a send time that is a little ahead");
-    }
-
-    #[test]
-    fn other_mac_counts_and_saturates() {
-        assert_eq!(other(0), None);
-        let mut word = 0;
-        for _ in 0..70_000 {
-            word = other_mac(word, [2, 0, 0, 0, 0, 9]);
-        }
-        assert_eq!(other(word), Some(([2, 0, 0, 0, 0, 9], 0xffff)));
     }
 }

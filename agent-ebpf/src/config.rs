@@ -3,11 +3,13 @@
 //! An entry of `NETWORKS` is two words: the interface and its network, and the interface's MAC (first byte lowest).
 
 /// Words of `CONFIG[0]`.
-pub const WORDS: usize = 2;
+pub const WORDS: usize = 3;
 /// Word: the ICMP identifier in use (low 16 bits) and the one before it, which answers may still carry (next 16).
 pub const IDS: usize = 0;
 /// Word: number of buckets of `INDEX`.
 pub const BUCKETS: usize = 1;
+/// Word: number of entries of `OTHERS`.
+pub const OTHERS: usize = 2;
 
 /// Words of an entry of `NETWORKS`.
 pub const NETWORK_WORDS: usize = 2;

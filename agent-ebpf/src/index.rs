@@ -2,11 +2,12 @@
 //!
 //! An open-addressing hash of 64-byte buckets, one cache line and one map look-up each. An entry is a `u32`: slot
 //! plus one in the low 24 bits (so zero is empty), an 8-bit tag of the hash above it, so that a bucket is searched
-//! without touching `TARGET`. A key may stand in [`PROBES`] consecutive buckets; nothing is ever moved, so removal
-//! is one store and a concurrent reader never misses a present key.
+//! without touching `TARGET`. Sixteen buckets are a row; a key may stand in [`PROBES`] buckets, one below the other in as many
+//! rows. Nothing is ever moved, so removal is one store and a concurrent reader never misses a present key.
 //!
-//! Addresses that differ in their last [`TOGETHER`] bits alone begin in the same bucket. Neighbours are probed one after the
-//! other, so their answers find the bucket in the cache: of a million addresses each look-up would otherwise go to memory.
+//! Neighbours are probed one after the other, and are laid close to each other here: addresses that differ in their last two bits
+//! alone begin in the same bucket, those that differ in their last six in the same row, whose buckets they fill from one that the
+//! hash names. Of a million addresses each look-up would otherwise go to memory, and to a page that no look-up went to just before.
 
 /// Entries of a bucket.
 pub const ENTRIES: usize = 16;
@@ -14,15 +15,19 @@ pub const ENTRIES: usize = 16;
 pub const BUCKET_WORDS: usize = ENTRIES / 2;
 /// Buckets in which a key may stand.
 pub const PROBES: u32 = 16;
-/// Low bits of an address that do not choose its bucket.
+/// Low bits of an address that its bucket does not depend on.
 const TOGETHER: u32 = 2;
+/// Bits above them that choose the bucket in a row; of both the row does not depend.
+const COLUMN: u32 = 4;
+/// Buckets of a row.
+const ROW: u32 = 1 << COLUMN;
 /// Entries that a bucket holds on average when all slots are in use.
 const FILL: u32 = 7;
 
 /// Buckets for that many slots.
 pub const fn buckets(slots: u32) -> u32 {
-    let wanted = slots.div_ceil(FILL);
-    if wanted < PROBES { PROBES } else { wanted }
+    let rows = slots.div_ceil(FILL).div_ceil(ROW);
+    ROW * if rows < PROBES { PROBES } else { rows }
 }
 
 /// Hash of a key. Not keyed: only the operator's table inserts, the wire merely looks up.
@@ -36,20 +41,25 @@ pub fn hash(network: u16, address: &[u8; 16]) -> u64 {
 #[inline(always)]
 pub const fn hash_words(network: u16, high: u64, low: u64) -> u64 {
     let (byte, rest) = (low >> 56, low & ((1 << 56) - 1));
-    let (last, low) = (byte & ((1 << TOGETHER) - 1), rest | (byte >> TOGETHER) << 56);
+    let (last, column) = (byte & ((1 << TOGETHER) - 1), byte >> TOGETHER);
+    let low = rest | (column >> COLUMN) << 56;
     let mut x = high ^ (network as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     x ^= low;
     x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    x ^= x >> 32;
     // The last bits go into the tag, which tells the neighbours apart.
-    x ^ (x >> 32) ^ (last << (64 - TOGETHER))
+    let x = x ^ (last << (64 - TOGETHER));
+    let column = ((x >> 32) + column) % ROW as u64;
+    x & !((ROW as u64 - 1) << 32) | column << 32
 }
 
 /// The bucket of a hash at a step of its search.
 #[inline(always)]
 pub const fn bucket(hash: u64, step: u32, buckets: u32) -> u32 {
-    let bucket = ((hash as u32 as u64 * buckets as u64) >> 32) as u32 + step;
+    let first = ((hash as u32 as u64 * (buckets / ROW) as u64) >> 32) as u32 * ROW + (hash >> 32) as u32 % ROW;
+    let bucket = first + step * ROW;
     if bucket >= buckets { bucket - buckets } else { bucket }
 }
 
@@ -113,6 +123,20 @@ mod tests {
                 assert_eq!(refused, 0, "{count} addresses {name}");
                 assert!(longest <= PROBES / 2, "{count} addresses {name}: {longest} buckets");
             }
+        }
+    }
+
+    #[test]
+    fn sixty_four_neighbours_fill_one_row_at_each_step() {
+        let buckets = buckets(1 << 20);
+        for step in [0, 1, PROBES - 1] {
+            let mut fill = std::collections::BTreeMap::new();
+            for last in 64..128 {
+                *fill.entry(bucket(hash(3, &mapped([10, 0, 7, last])), step, buckets)).or_insert(0) += 1;
+            }
+            let first = *fill.keys().next().unwrap();
+            assert_eq!(first % ROW, 0);
+            assert!(fill.into_iter().eq((first..first + ROW).map(|bucket| (bucket, 4))), "step {step}");
         }
     }
 

@@ -12,13 +12,14 @@ pub mod config;
 pub mod fleet;
 pub mod frame;
 pub mod index;
+pub mod others;
 pub mod probe;
 pub mod reason;
 pub mod run;
 pub mod target;
 
 /// Version of everything in this crate that both sides must agree on.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Highest slot number plus one: `INDEX` keeps a slot in 24 bits, and 0 means empty.
 pub const SLOTS_MAX: u32 = (1 << 24) - 1;

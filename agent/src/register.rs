@@ -105,9 +105,10 @@ enum Keep {
     Whole(Arrival),
 }
 
-/// Slots for a table: a sixteenth more than it needs now, so that a small growth needs no new arrays.
+/// Slots for a table: a sixty-fourth more than it needs now, so that a small growth needs no new arrays. Each slot
+/// costs some hundred bytes, used or not.
 pub fn slots_for(addresses: usize) -> u32 {
-    let wanted = addresses + addresses / 16 + 1024;
+    let wanted = addresses + addresses / 64 + 1024;
     u32::try_from(wanted).unwrap_or(u32::MAX).min(rollcall_agent_ebpf::SLOTS_MAX)
 }
 

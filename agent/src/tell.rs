@@ -20,7 +20,7 @@ use crate::unit::{Blind, Verdict};
 use crate::view::View;
 
 /// Verdict changes that the agent remembers for `GET /v1/hosts/{id}`.
-const REMEMBERED: usize = 100_000;
+const REMEMBERED: usize = 65_536;
 /// Events that a slow reader of the stream may lag behind.
 const STREAM: usize = 16_384;
 /// Notes that are told between two looks at what else the thread has to do: a tenth of a millisecond, or two.

@@ -41,11 +41,15 @@ struct Bench {
 impl Bench {
     /// `None`, said aloud, where this machine cannot load programs.
     fn new(test: &str) -> Option<Self> {
+        Self::of(test, 64)
+    }
+
+    fn of(test: &str, slots: u32) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             println!("SKIPPED: {test}: loading an XDP program needs root");
             return None;
         }
-        let program = Program::load(64).unwrap();
+        let program = Program::load(slots).unwrap();
         let arrays = program.arrays().clone();
         arrays.set_ids(ID, ID - 1);
         assert!(arrays.set_network(LO, NETWORK, Mac(OUR_MAC)));
@@ -255,6 +259,26 @@ fn arp_from_another_mac_passes_and_is_remembered() {
     bench.expect(&arp_reply(other, ARP_HOST), Reason::OtherMac);
     assert_eq!(bench.arrays.other_mac(ARP_SLOT), Some((other, 2)));
     assert!(!bench.answered(ARP_SLOT, sequence));
+    bench.arrays.vacate(ARP_SLOT);
+    assert_eq!(bench.arrays.other_mac(ARP_SLOT), None);
+}
+
+#[test]
+fn other_mac_is_counted_where_there_is_no_room_to_keep_it_and_kept_once_there_is() {
+    let Some(mut bench) = Bench::of("other_mac_is_counted_where_there_is_no_room_to_keep_it", 1 << 15) else { return };
+    let crowd: Vec<u32> = (1..=9).map(|k| ARP_SLOT + k * rollcall_agent_ebpf::others::entries(1 << 15)).collect();
+    let other = |slot: u32| [2, 0x66, 0, 0, 0, (slot >> 11) as u8];
+    let address = |slot: u32| [10, 9, (slot >> 8) as u8, slot as u8];
+    for &slot in &crowd {
+        bench.arrays.occupy(slot, &Target { address: mapped(address(slot)), ..target(LIVE | ARP) }, 0).unwrap();
+        bench.expect(&arp_reply(other(slot), address(slot)), Reason::OtherMac);
+    }
+    let (last, kept) = crowd.split_last().unwrap();
+    assert!(kept.iter().all(|slot| bench.arrays.other_mac(*slot) == Some((other(*slot), 1))));
+    assert_eq!(bench.arrays.other_mac(*last), None);
+    bench.arrays.vacate(kept[3]);
+    bench.expect(&arp_reply(other(*last), address(*last)), Reason::OtherMac);
+    assert_eq!(bench.arrays.other_mac(*last), Some((other(*last), 1)));
 }
 
 #[test]
@@ -395,15 +419,17 @@ fn what_changes_while_a_larger_program_is_prepared_is_not_lost() {
 
 #[test]
 fn growing_keeps_targets_index_send_times_and_answers() {
-    let Some(bench) = Bench::new("growing_keeps_targets_index_send_times_and_answers") else { return };
-    let mut old = bench.program;
+    let Some(mut bench) = Bench::new("growing_keeps_targets_index_send_times_and_answers") else { return };
     let sequence = bench.arrays.note_sent(ICMP_SLOT, clock::now().nanos() - MS).unwrap().0;
     let arp_sequence = bench.arrays.note_sent(ARP_SLOT, clock::now().nanos() - MS).unwrap().0;
-    let mut bench = Bench { arrays: bench.arrays.clone(), program: Program::prepare(4096, &bench.arrays).unwrap() };
+    let (words, other) = (bench.arrays.clone(), [2, 0x66, 0, 0, 0, 1]);
+    bench.expect(&arp_reply(other, ARP_HOST), Reason::OtherMac);
+    let mut old = std::mem::replace(&mut bench.program, Program::prepare(4096, &words).unwrap());
     assert!(bench.program.take_over(&mut old).is_empty());
     bench.arrays = bench.program.arrays().clone();
     assert_eq!(bench.arrays.capacity(), 4096);
     bench.expect(&Echo::to(sequence).frame(), Reason::Answer);
     bench.expect(&arp_reply(HOST_MAC, ARP_HOST), Reason::Answer);
     assert!(bench.answered(ICMP_SLOT, sequence) && bench.answered(ARP_SLOT, arp_sequence));
+    assert_eq!(bench.arrays.other_mac(ARP_SLOT), Some((other, 1)));
 }

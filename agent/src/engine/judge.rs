@@ -6,7 +6,7 @@ use super::cell::Mark;
 use super::send::AHEAD;
 use super::{Engine, MARGIN, Note, Turned};
 use crate::clock::Mono;
-use crate::reply::prefetch;
+use crate::reply::{leads, prefetch};
 use crate::unit::{Blind, Verdict};
 use crate::verdict::{Outcome, Turn};
 use crate::view::Shown;
@@ -17,13 +17,13 @@ impl Engine {
         // A bucket's probes may have left up to a turn after it was due, or a little more where turns are short.
         self.schedule.judge(now - self.tick, |slot| due.push(slot));
         for (at, slot) in due.iter().enumerate() {
-            self.prefetch_answer(due.get(at + AHEAD));
+            self.prefetch_answer(&due, at + AHEAD);
             self.settle(*slot, now);
         }
         due.clear();
         self.schedule.deadlines(now, |slot| due.push(slot));
         for (at, slot) in due.iter().enumerate() {
-            self.prefetch_answer(due.get(at + AHEAD));
+            self.prefetch_answer(&due, at + AHEAD);
             if let Some(cell) = self.cells.get_mut(*slot as usize) {
                 cell.mark(Mark::Armed, false);
                 self.settle(*slot, now);
@@ -33,9 +33,12 @@ impl Engine {
         self.due = due;
     }
 
-    /// Begins to fetch what judging a slot touches.
-    fn prefetch_answer(&self, slot: Option<&u32>) {
-        let Some(&slot) = slot else { return };
+    /// Begins to fetch what judging one of these slots and its neighbours touches.
+    fn prefetch_answer(&self, due: &[u32], at: usize) {
+        let Some(&slot) = due.get(at) else { return };
+        if !leads(due.get(at - 1).copied(), slot) {
+            return;
+        }
         self.arrays.prefetch_traces(slot);
         self.view.prefetch(slot);
         if let Some(cell) = self.cells.get(slot as usize) {
@@ -94,6 +97,9 @@ impl Engine {
             self.cells[slot as usize].judged = sequence;
             if let Some(outcome) = outcome {
                 self.outcome(slot, outcome, sent, now);
+            }
+            if sequence == traces.newest() {
+                return;
             }
         }
     }

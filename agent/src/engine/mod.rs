@@ -293,6 +293,8 @@ impl Engine {
         for (shown, count) in self.view.frames.iter().zip(self.program.counters()) {
             shown.store(count, Ordering::Relaxed);
         }
+        self.schedule.slim();
+        self.networks.iter_mut().for_each(|network| network.batch.slim());
         self.view.waiting.store(self.schedule.waiting() as u64, Ordering::Relaxed);
         if now.since(self.id_since) >= ID_LIFETIME {
             let before = std::mem::replace(&mut self.id, rand::random_range(1..=u16::MAX));

@@ -3,13 +3,14 @@
 use std::io;
 use std::time::Duration;
 
+use rollcall_agent_ebpf::run::DUE_MAX;
 use tracing::warn;
 
 use super::cell::Mark;
 use super::network::Network;
 use super::{Engine, TICK};
 use crate::clock::{self, Mono};
-use crate::reply::prefetch;
+use crate::reply::{leads, prefetch};
 use crate::schedule::LAG_MAX;
 use crate::unit::Blind;
 use crate::verdict::Outcome;
@@ -37,6 +38,14 @@ struct Due {
 }
 
 impl Batch {
+    /// Gives back what a larger batch took.
+    pub(super) fn slim(&mut self) {
+        if self.slots.len() < DUE_MAX {
+            self.slots.shrink_to(DUE_MAX);
+            self.notes.shrink_to(DUE_MAX);
+        }
+    }
+
     fn drop_first(&mut self, count: usize) {
         self.slots.drain(..count);
         self.notes.drain(..count);
@@ -52,7 +61,9 @@ impl Engine {
         // What stands at the front of the queue is about to be looked at.
         (0..AHEAD).filter_map(|by| self.schedule.ahead(by)).for_each(|slot| self.prefetch(slot));
         while taken < allowance {
-            if let Some(ahead) = self.schedule.ahead(AHEAD) {
+            if let Some(ahead) = self.schedule.ahead(AHEAD)
+                && leads(self.schedule.ahead(AHEAD - 1), ahead)
+            {
                 self.prefetch(ahead);
             }
             let Some((slot, due)) = self.schedule.next_due(now, |slot| skipped.push(slot)) else { break };
@@ -69,7 +80,7 @@ impl Engine {
     }
 
     fn prefetch(&self, slot: u32) {
-        self.arrays.prefetch_traces(slot);
+        self.arrays.prefetch_sent(slot);
         self.schedule.prefetch(slot);
         if let Some(cell) = self.cells.get(slot as usize) {
             prefetch(cell);

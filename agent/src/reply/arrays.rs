@@ -3,18 +3,19 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rollcall_agent_ebpf::target::{self, Target};
-use rollcall_agent_ebpf::{board, config, index, run};
+use rollcall_agent_ebpf::{board, config, index, others, run};
 
 use super::region::Region;
 use crate::unit::Mac;
 
-/// `TARGET`, `SENT`, `BOARD`, `INDEX`, `CONFIG`, `NETWORKS`, `RUN` and `DUE` of one loaded program.
+/// `TARGET`, `SENT`, `BOARD`, `INDEX`, `OTHERS`, `CONFIG`, `NETWORKS`, `RUN` and `DUE` of one loaded program.
 #[derive(Debug)]
 pub struct Arrays {
     pub(super) target: Region<{ target::WORDS }>,
     pub(super) sent: Region<{ board::SENT_WORDS }>,
     pub(super) board: Region<{ board::BOARD_WORDS }>,
     pub(super) index: Region<{ index::BUCKET_WORDS }>,
+    pub(super) others: Region<{ others::WORDS }>,
     pub(super) config: Region<{ config::WORDS }>,
     pub(super) networks: Region<{ config::NETWORK_WORDS }>,
     pub(super) run: Region<{ run::WORDS }>,
@@ -63,6 +64,15 @@ impl Traces {
     }
 }
 
+/// Slots that lie in one cache line of `SENT` and of the engine's cells. What is asked for early is asked for once for all of
+/// them: asking costs as much as using what has come.
+const NEIGHBOURS: u32 = 4;
+
+/// Whether a slot is the first of its cache line that is come to, after the one before it.
+pub fn leads(before: Option<u32>, slot: u32) -> bool {
+    slot.is_multiple_of(NEIGHBOURS) || before != Some(slot.wrapping_sub(1))
+}
+
 impl Arrays {
     /// Slots.
     pub fn capacity(&self) -> u32 {
@@ -75,6 +85,7 @@ impl Arrays {
             + self.sent.bytes()
             + self.board.bytes()
             + self.index.bytes()
+            + self.others.bytes()
             + self.config.bytes()
             + self.networks.bytes()
             + self.run.bytes()
@@ -95,8 +106,8 @@ impl Arrays {
             sent[usize::from(sequence & 1)].store(board::sent(sequence, 0), Ordering::Relaxed);
             sent[usize::from(before & 1)].store(board::sent(before, 0), Ordering::Relaxed);
             board[0].store(board::fresh(sequence), Ordering::Relaxed);
-            board[1].store(0, Ordering::Relaxed);
         }
+        self.forget_other(slot);
         self.store_target(slot, target);
         Ok(())
     }
@@ -106,9 +117,7 @@ impl Arrays {
         if let Some(mut target) = self.target(slot) {
             change(&mut target);
             self.store_target(slot, &target);
-            if let Some(board) = self.board.words(slot) {
-                board[1].store(0, Ordering::Relaxed);
-            }
+            self.forget_other(slot);
         }
     }
 
@@ -125,6 +134,7 @@ impl Arrays {
         if let Some(board) = self.board.words(slot) {
             board.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         }
+        self.forget_other(slot);
         if let Some(words) = self.target.words(slot) {
             self.index_remove(slot, &Target::from_words(load(words)));
         }
@@ -175,7 +185,22 @@ impl Arrays {
 
     /// The other MAC that answered for the address, and how often.
     pub fn other_mac(&self, slot: u32) -> Option<([u8; 6], u16)> {
-        board::other(self.board.words(slot)?[1].load(Ordering::Relaxed))
+        let entry = self.others_of(slot).find(|entry| entry[others::KEY].load(Ordering::Acquire) == others::key(slot))?;
+        let value = entry[others::VALUE].load(Ordering::Acquire);
+        // Unless the entry became another slot's meanwhile.
+        (entry[others::KEY].load(Ordering::Relaxed) == others::key(slot)).then(|| others::mac(value))?
+    }
+
+    /// The entries of `OTHERS` in which a slot may stand.
+    fn others_of(&self, slot: u32) -> impl Iterator<Item = &[AtomicU64; others::WORDS]> {
+        let entries = self.others.len() as u32;
+        (0..others::PROBES).filter_map(move |step| self.others.words(others::place(slot, step, entries)))
+    }
+
+    fn forget_other(&self, slot: u32) {
+        self.others_of(slot)
+            .filter(|entry| entry[others::KEY].load(Ordering::Relaxed) == others::key(slot))
+            .for_each(|entry| entry[others::KEY].store(0, Ordering::Release));
     }
 
     /// Writes down that the next probe of a slot leaves now; returns its sequence, and what stood there before for [`Arrays::undo`].
@@ -194,18 +219,23 @@ impl Arrays {
         }
     }
 
-    /// Begins to fetch what a probe and its answer will touch. A million addresses are more than any cache holds, and one core
-    /// waits some 100 ns for each line that it did not ask for early.
+    /// Begins to fetch what the probes and the answers of [`NEIGHBOURS`] slots will touch. A million addresses are more than any
+    /// cache holds, and one core waits some 100 ns for each line that it did not ask for early.
     pub fn prefetch(&self, slot: u32) {
         self.target.prefetch(slot);
+        self.target.prefetch(slot + NEIGHBOURS / 2);
+        self.prefetch_traces(slot);
+    }
+
+    /// Likewise what judging them touches.
+    pub fn prefetch_traces(&self, slot: u32) {
         self.sent.prefetch(slot);
         self.board.prefetch(slot);
     }
 
-    /// Likewise what scheduling and judging touch.
-    pub fn prefetch_traces(&self, slot: u32) {
+    /// Likewise what scheduling them touches.
+    pub fn prefetch_sent(&self, slot: u32) {
         self.sent.prefetch(slot);
-        self.board.prefetch(slot);
     }
 
     /// Likewise what an ARP answer will touch; the target must have come.
@@ -237,9 +267,11 @@ impl Arrays {
         }
     }
 
-    pub(super) fn set_buckets(&self) {
+    /// Tells the program the sizes of the arrays that it looks things up in.
+    pub(super) fn set_sizes(&self) {
         if let Some(words) = self.config.words(0) {
             words[config::BUCKETS].store(self.index.len() as u64, Ordering::Release);
+            words[config::OTHERS].store(self.others.len() as u64, Ordering::Release);
         }
     }
 
@@ -291,14 +323,21 @@ impl Arrays {
     pub(super) fn adopt_targets(&self, old: &Arrays) {
         copy(&old.config, &self.config);
         copy(&old.networks, &self.networks);
-        self.set_buckets();
+        self.set_sizes();
         copy(&old.target, &self.target);
     }
 
-    /// Copies `SENT` and `BOARD` of a smaller set, just before the programs are swapped.
+    /// Copies `SENT`, `BOARD` and `OTHERS` of a smaller set, just before the programs are swapped.
     pub(super) fn adopt_traces(&self, old: &Arrays) {
         copy(&old.sent, &self.sent);
         copy(&old.board, &self.board);
+        for from in (0..old.others.len() as u32).filter_map(|place| old.others.words(place)) {
+            let Some(slot) = others::slot(from[others::KEY].load(Ordering::Acquire)) else { continue };
+            if let Some(to) = self.others_of(slot).find(|entry| entry[others::KEY].load(Ordering::Relaxed) == 0) {
+                to[others::VALUE].store(from[others::VALUE].load(Ordering::Relaxed), Ordering::Relaxed);
+                to[others::KEY].store(others::key(slot), Ordering::Release);
+            }
+        }
     }
 
     /// Takes over replies that reached the old set between [`Arrays::adopt_traces`] and the swap of the programs.

@@ -10,6 +10,7 @@ use aya::TestRun as _;
 use aya::programs::{ProgramError, RawTracePoint, TestRunAttrs, TestRunOptions, Xdp};
 use rollcall_agent_ebpf::run;
 
+use super::arrays::leads;
 use super::{PROGRAM, Program, ReplyError, chain};
 use crate::packet::{LEN, Words};
 
@@ -31,6 +32,12 @@ pub struct Generated {
     pub dropped: usize,
     /// Why the run ended early.
     pub error: Option<io::Error>,
+}
+
+/// One slot of each cache line, for asking for it early.
+fn leaders(slots: &[u32]) -> impl Iterator<Item = u32> {
+    let before = std::iter::once(None).chain(slots.iter().copied().map(Some));
+    before.zip(slots.iter().copied()).filter(|(before, slot)| leads(*before, *slot)).map(|(_, slot)| slot)
 }
 
 impl Program {
@@ -64,10 +71,10 @@ impl Program {
             for (word, pair) in block.iter().zip(slots.chunks(2)) {
                 word.store(u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or_default()) << 32, Relaxed);
             }
-            slots.iter().for_each(|slot| self.arrays.prefetch(*slot));
+            leaders(slots).for_each(|slot| self.arrays.prefetch(slot));
         }
         // By now the first targets have come, and the rest is on its way.
-        slots.iter().for_each(|slot| self.arrays.prefetch_index(*slot));
+        leaders(slots).for_each(|slot| self.arrays.prefetch_index(slot));
         state[run::INTERFACE].store(interface.into(), Relaxed);
         state[run::SUMS].store(words.sums, Relaxed);
         state[run::TEMPLATE_ARP..].iter().zip(words.arp).for_each(|(to, word)| to.store(word, Relaxed));

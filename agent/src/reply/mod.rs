@@ -18,19 +18,19 @@ use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use rollcall_agent_ebpf::reason::{self, Reason};
-use rollcall_agent_ebpf::{SLOTS_MAX, config, index, run};
+use rollcall_agent_ebpf::{SLOTS_MAX, config, index, others, run};
 use serde::{Deserialize, Serialize};
 
 use crate::link::Interface;
 
-pub use arrays::{Arrays, IndexFull, Traces};
+pub use arrays::{Arrays, IndexFull, Traces, leads};
 pub use generator::Generated;
 pub use region::{Region, prefetch};
 
 /// The XDP program, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ROLLCALL_XDP"));
 /// Its name; the number is [`rollcall_agent_ebpf::VERSION`].
-const PROGRAM: &str = "rollcall_v2";
+const PROGRAM: &str = "rollcall_v3";
 
 /// Which receiver the operator asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -110,12 +110,13 @@ impl Program {
             return Err(ReplyError::TooMany { wanted: u64::from(slots) });
         }
         let slots = slots.max(1);
-        let buckets = index::buckets(slots);
+        let (buckets, others) = (index::buckets(slots), others::entries(slots));
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("TARGET", slots)
             .map_max_entries("SENT", slots)
             .map_max_entries("BOARD", slots)
             .map_max_entries("INDEX", buckets)
+            .map_max_entries("OTHERS", others)
             .load(OBJECT)
             .map_err(|error| ReplyError::Load(chain(&error)))?;
         let program: &mut Xdp = ebpf
@@ -129,13 +130,14 @@ impl Program {
             sent: region(&mut ebpf, "SENT", slots)?,
             board: region(&mut ebpf, "BOARD", slots)?,
             index: region(&mut ebpf, "INDEX", buckets)?,
+            others: region(&mut ebpf, "OTHERS", others)?,
             config: region(&mut ebpf, "CONFIG", 1)?,
             networks: region(&mut ebpf, "NETWORKS", config::NETWORKS)?,
             run: region(&mut ebpf, "RUN", 1)?,
             due: region(&mut ebpf, "DUE", run::BLOCKS)?,
             generates: AtomicBool::new(false),
         };
-        arrays.set_buckets();
+        arrays.set_sizes();
         let counters = ebpf
             .take_map("COUNTERS")
             .ok_or_else(|| ReplyError::Load("the object has no map COUNTERS".into()))

@@ -46,6 +46,8 @@ struct Place {
     bucket: u16,
 }
 
+/// Due probes for which room is kept: some milliseconds of the largest agents.
+const BACKLOG: usize = 1 << 14;
 const NOWHERE: Place = Place { dial: None, bucket: 0 };
 const CONFIRMING: u8 = 1;
 
@@ -175,6 +177,13 @@ impl Schedule {
     /// The slot that stands so far behind the next one in the queue of [`Schedule::next_due`].
     pub fn ahead(&self, by: usize) -> Option<u32> {
         self.backlog.get(by).map(|(_, slot)| *slot)
+    }
+
+    /// Gives back what a backlog took that is no more: after a moment in which the machine stood still it holds a tenth of a second.
+    pub fn slim(&mut self) {
+        if self.backlog.len() < BACKLOG / 2 {
+            self.backlog.shrink_to(BACKLOG);
+        }
     }
 
     /// Probes that are due and wait for their turn.

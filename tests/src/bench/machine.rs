@@ -69,7 +69,7 @@ pub(super) fn cores() -> usize {
 /// How long all processors together were idle up to a moment.
 ///
 /// Idle time is measured by the kernel; the other columns of `/proc/stat` are sampled at ticks on many kernels, and work
-/// that begins at timers, as the agent's does, is then over- or undercounted. So busy is what was not idle.
+/// that begins at timers, as the agent's does, is then over- or undercounted. So busy is what was neither idle nor taken by the host of a virtual machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Idle {
     at: Instant,
@@ -92,12 +92,12 @@ impl Idle {
         Ok(Self::now()?.stolen.saturating_sub(self.stolen))
     }
 
-    /// Cores that were busy since then, on average.
+    /// Cores that were busy since then, on average. What the host of a virtual machine took is nobody's here.
     pub(super) fn busy_since(&self) -> Result<f64> {
         let now = Self::now()?;
         let took = now.at.duration_since(self.at).as_secs_f64().max(1e-3);
-        let idle = now.idle.saturating_sub(self.idle).as_secs_f64();
-        Ok((now.cores as f64 - idle / took).max(0.0))
+        let not_ours = (now.idle + now.stolen).saturating_sub(self.idle + self.stolen).as_secs_f64();
+        Ok((now.cores as f64 - not_ours / took).max(0.0))
     }
 }
 

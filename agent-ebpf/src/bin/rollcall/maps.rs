@@ -3,12 +3,12 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
-use rollcall_agent_ebpf::{board, config, index, reason, run, target};
+use rollcall_agent_ebpf::{board, config, index, others, reason, run, target};
 
 /// `BPF_F_MMAPABLE` of linux/bpf.h: userspace reads and writes the array as memory.
 const MMAPABLE: u32 = 1 << 10;
 
-// The sizes of the first four are placeholders: the agent sets them when it loads the programs.
+// The sizes of the first five are placeholders: the agent sets them when it loads the programs.
 #[map]
 pub(crate) static TARGET: Array<[u64; target::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
@@ -17,6 +17,8 @@ pub(crate) static SENT: Array<[u64; board::SENT_WORDS]> = Array::with_max_entrie
 pub(crate) static BOARD: Array<[u64; board::BOARD_WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub(crate) static INDEX: Array<[u64; index::BUCKET_WORDS]> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+pub(crate) static OTHERS: Array<[u64; others::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub(crate) static CONFIG: Array<[u64; config::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]

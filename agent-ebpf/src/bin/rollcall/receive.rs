@@ -4,9 +4,9 @@ use aya_ebpf::programs::XdpContext;
 use rollcall_agent_ebpf::board::{self, Match};
 use rollcall_agent_ebpf::frame::{arp, eth, icmp, ipv4};
 use rollcall_agent_ebpf::reason::Reason;
-use rollcall_agent_ebpf::{checksum, config, index, probe, target};
+use rollcall_agent_ebpf::{checksum, config, index, others, probe, target};
 
-use crate::maps::{BOARD, CONFIG, INDEX, NETWORKS, SENT, TARGET, now, read};
+use crate::maps::{BOARD, CONFIG, INDEX, NETWORKS, OTHERS, SENT, TARGET, now, read};
 
 /// `None`: not even the shape of an answer.
 #[inline(always)]
@@ -124,10 +124,10 @@ fn matched(ctx: &XdpContext, echo: Echo) -> Option<Reason> {
     let sequence = u16::from_be(echo.sequence);
     let sent = read(SENT.get_ptr(slot)?);
     let entry = if sequence & 1 == 0 { sent[0] } else { sent[1] };
-    let (word, now) = (board_word(slot)?, now());
-    Some(match board::match_sequence(entry, word, sequence, now, timeout(&target)) {
+    let board = BOARD.get_ptr_mut(slot)?.cast::<u64>();
+    Some(match board::match_sequence(entry, read(board), sequence, now(), timeout(&target)) {
         Match::Answer(word) => {
-            publish(slot, word)?;
+            publish(board, word);
             Reason::Answer
         }
         Match::Duplicate => Reason::Duplicate,
@@ -160,17 +160,14 @@ fn arp_reply(ctx: &XdpContext, second: u64) -> Option<Reason> {
     }
     let mac = third >> 48 | (sender & 0xffff_ffff) << 16;
     if target[2] & MAC != mac {
-        let [m0, m1, m2, m3, m4, m5, ..] = mac.to_le_bytes();
-        let board = BOARD.get_ptr_mut(slot)?.cast::<u64>();
-        // SAFETY: the look-up gave a whole element of two words. Only the newest other MAC matters, so a lost update is harmless.
-        unsafe { board.add(1).write_volatile(board::other_mac(board.add(1).read_volatile(), [m0, m1, m2, m3, m4, m5])) };
+        note_other(slot, mac);
         return Some(Reason::OtherMac);
     }
     let sent = read(SENT.get_ptr(slot)?);
-    let word = board_word(slot)?;
-    Some(match board::match_newest(sent, word, now(), timeout(&target)) {
+    let board = BOARD.get_ptr_mut(slot)?.cast::<u64>();
+    Some(match board::match_newest(sent, read(board), now(), timeout(&target)) {
         Match::Answer(word) => {
-            publish(slot, word)?;
+            publish(board, word);
             Reason::Answer
         }
         Match::Duplicate => Reason::ArpUnasked,
@@ -231,18 +228,39 @@ fn timeout(target: &[u64; target::WORDS]) -> u64 {
     (target[3] >> 32 & 0xffff) * 1_000_000
 }
 
-#[inline(always)]
-fn board_word(slot: u32) -> Option<u64> {
-    Some(read(BOARD.get_ptr(slot)?)[0])
-}
-
 /// One store of one word: the judge in userspace sees the answer whole or not at all. Answers of one address come in
 /// on one CPU (one flow, one queue), so reading, deciding and storing needs no lock.
 #[inline(always)]
-fn publish(slot: u32, word: u64) -> Option<()> {
-    let board = BOARD.get_ptr_mut(slot)?.cast::<u64>();
-    // SAFETY: the look-up gave a whole element; word 0 is aligned.
+fn publish(board: *mut u64, word: u64) {
+    // SAFETY: the pointer comes from a successful look-up of an element of one word.
     unsafe { board.write_volatile(word) };
+}
+
+/// Keeps the other MAC that answered for a slot, where there is room. Two CPUs may take the same free entry at once: the next
+/// answer puts that right.
+#[inline(always)]
+fn note_other(slot: u32, mac: u64) -> Option<()> {
+    let entries = read(CONFIG.get_ptr(0)?)[config::OTHERS] as u32;
+    let mut free = None;
+    for step in 0..others::PROBES {
+        let entry = OTHERS.get_ptr_mut(others::place(slot, step, entries))?.cast::<u64>();
+        // SAFETY: the look-up gave a whole entry.
+        let key = unsafe { entry.add(others::KEY).read_volatile() };
+        if key == others::key(slot) {
+            free = Some(entry);
+            break;
+        }
+        if key == 0 && free.is_none() {
+            free = Some(entry);
+        }
+    }
+    let entry = free?;
+    // SAFETY: as above. The key last: a reader never takes another slot's MAC for this one's.
+    unsafe {
+        let value = if entry.add(others::KEY).read_volatile() == 0 { 0 } else { entry.add(others::VALUE).read_volatile() };
+        entry.add(others::VALUE).write_volatile(others::once_more(value, mac));
+        entry.add(others::KEY).write_volatile(others::key(slot));
+    }
     Some(())
 }
 
