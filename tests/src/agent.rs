@@ -47,6 +47,8 @@ impl Agent {
         let file = file.with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = namespace.command(programs::path(programs::AGENT)?);
         command.args(["run", "--config"]).arg(config);
+        // Of a panic the last words are to be its message, not the frames of tokio.
+        command.env("RUST_BACKTRACE", "0");
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = Command::from(command).kill_on_drop(true).spawn().context("cannot start the agent")?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).context("the agent ended at once")?;

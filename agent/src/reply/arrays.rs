@@ -223,7 +223,8 @@ impl Arrays {
     /// cache holds, and one core waits some 100 ns for each line that it did not ask for early.
     pub fn prefetch(&self, slot: u32) {
         self.target.prefetch(slot);
-        self.target.prefetch(slot + NEIGHBOURS / 2);
+        // The frame of a trial has no slot: u32::MAX is past any array.
+        self.target.prefetch(slot.saturating_add(NEIGHBOURS / 2));
         self.prefetch_traces(slot);
     }
 

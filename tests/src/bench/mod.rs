@@ -44,6 +44,7 @@ mod spread;
 mod stand;
 mod steady;
 mod tool;
+mod witness;
 
 pub use self::options::{Options, Part, Transmit};
 use self::results::Results;

@@ -16,6 +16,7 @@ use super::runtime::{self, Shares};
 use super::scrape::{Histogram, Scrape};
 use super::sheet::{Sheet, number, rounded};
 use super::stand::{self, Stand};
+use super::witness::{Standstill, Witness};
 use crate::agent::Agent;
 use crate::voice::{Voice, grouped, megabytes};
 
@@ -74,6 +75,8 @@ pub(super) struct Steady {
     pub(super) pauses_over_5_ms: Option<u64>,
     /// What the host of a virtual machine took from all its cores together: a pause that is not the agent's.
     pub(super) stolen_ms: Option<f64>,
+    /// How the machine itself kept time meanwhile.
+    pub(super) standstill: Option<Standstill>,
     /// What was asked of the agent meanwhile.
     pub(super) load: Option<Burden>,
 }
@@ -102,6 +105,7 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
     tokio::time::sleep(options.interval.clamp(Duration::from_secs(1), Duration::from_secs(5))).await;
 
     let watcher = Watcher::start(&agent).await?;
+    let witness = Witness::start()?;
     let start = Look::at(&agent).await?;
     let (idle, cost, began) = (Idle::now()?, agent.cost()?, Instant::now());
     let load = if options.load {
@@ -114,6 +118,7 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
     let stolen = idle.stolen_since()?;
     let process = agent.cost()?.cpu.saturating_sub(cost.cpu).as_secs_f64() / took;
     let end = Look::at(&agent).await?;
+    let standstill = witness.end()?;
     let memory = Memory::of(&agent)?;
     let heard = watcher.heard()?;
     drop(watcher);
@@ -127,6 +132,7 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
         method: method.name().into(),
         seconds: rounded(took),
         stolen_ms: Some(rounded(stolen.as_secs_f64() * 1e3)),
+        standstill: Some(standstill),
         false_down: (heard.downs.len() as u64).max(still_down),
         events_missed: heard.missed,
         load,
@@ -150,9 +156,13 @@ pub(super) async fn measure(options: &Options, voice: &Voice, hosts: u32, second
 
 /// What the machine is busy with while no agent runs.
 async fn baseline(seconds: Duration) -> Result<f64> {
+    // It is there during the measurement too.
+    let witness = Witness::start()?;
     let idle = Idle::now()?;
     tokio::time::sleep((seconds / 2).clamp(Duration::from_secs(1), Duration::from_secs(5))).await;
-    idle.busy_since()
+    let busy = idle.busy_since()?;
+    witness.end()?;
+    Ok(busy)
 }
 
 async fn wait(seconds: Duration, voice: &Voice) {
@@ -246,6 +256,16 @@ impl Steady {
         if let Some(over) = self.pauses_over_5_ms {
             sheet.pair("pauses of the engine", format!("longest {}, {over} over 5 ms", bound(self.pause_max_ms)));
         }
+        if let Some(Standstill { late_ratio, over_5_ms, longest_ms }) = self.standstill {
+            sheet.pair(
+                "the machine's own: something due would have waited for more than 10 ms",
+                format!("{} % of the time", number(late_ratio * 100.0, 4)),
+            );
+            sheet.pair(
+                "its pauses: a thread as urgent as the engine that only looks at the clock",
+                format!("longest {} ms, {over_5_ms} over 5 ms", number(longest_ms, 1)),
+            );
+        }
         if let Some(stolen) = self.stolen_ms {
             sheet.pair("taken from all cores together by the host of this machine", format!("{} ms", number(stolen, 0)));
         }
@@ -253,7 +273,7 @@ impl Steady {
             load.rows(&mut sheet);
         }
         sheet.note(
-            "CPU is what the machine was not idle, less its baseline without an agent, less the run time of the fleet's XDP program (counted \
+            "CPU is what the machine was neither idle nor robbed of by its host, less its baseline without an agent, less the run time of the fleet's XDP program (counted \
              by the kernel in a window of its own); never less than the process's own account says. The veth driver's work on both sides is the agent's here. Memory is what is resident \
              without the mapped kernel arrays, and those arrays as the kernel charges for them. Lateness is given by the agent's histogram: as bounds.",
         );
