@@ -6,7 +6,11 @@
 //! | on-link host `i` of `N` | `i`, from 1 | 10.128.1.0 + `i` | the same |
 //! | routed host `j` of `M` | `N + j` | 10.64.1.0 + `j` | none: it is behind the gateway |
 //!
-//! The station number is the index into `BEHAVIOUR`. An on-link host and the gateway answer ARP requests, sent to
+//! Every station has IPv6 addresses too, each ending with the four octets of its IPv4 address: on the link fe80::/64 and
+//! fd52:0:0:1::/64, behind the gateway fd52:0:0:2::/64.
+//!
+//! The station number is the index into `BEHAVIOUR`. A lab with VLANs has all stations again in each: VLAN 100 + k has the
+//! numbers from `k` times the number of stations; of two tags the inner one counts. An on-link host and the gateway answer ARP requests, sent to
 //! them or broadcast, and echo requests sent to their own MAC. A routed host answers echo requests that are sent to
 //! the gateway's MAC; the answer comes from that MAC, with one hop less to live.
 
@@ -22,6 +26,14 @@ pub const ON_LINK_BASE: u32 = u32::from_be_bytes([10, 128, 1, 0]);
 pub const ROUTED_BASE: u32 = u32::from_be_bytes([10, 64, 1, 0]);
 /// Bits of the network part of the on-link addresses.
 pub const PREFIX_LENGTH: u8 = 9;
+/// The IPv6 addresses of on-link stations begin with this, as do the agent's and the gateway's.
+pub const V6_ON_LINK: [u8; 12] = [0xfd, 0x52, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+/// Those of routed stations.
+pub const V6_ROUTED: [u8; 12] = [0xfd, 0x52, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0];
+/// Link-local ones.
+pub const V6_LINK_LOCAL: [u8; 12] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// VLAN k has this identifier plus k, k from 1.
+pub const VLAN_BASE: u16 = 100;
 /// Most hosts of a kind. With it every on-link address stays below 10.160.0.0, every routed one below 10.96.0.0.
 pub const HOSTS_MAX: u32 = 2_000_000;
 /// TTL of an answer that leaves its host (RFC 1700's default, and Linux's).
@@ -37,6 +49,13 @@ pub const fn mac(address: [u8; 4]) -> [u8; 6] {
 #[inline(always)]
 pub const fn wrong_mac(address: [u8; 4]) -> [u8; 6] {
     [0x02, 0x57, address[0], address[1], address[2], address[3]]
+}
+
+/// An IPv6 address of a station.
+#[inline(always)]
+pub const fn v6(prefix: [u8; 12], address: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = prefix;
+    [a, b, c, d, e, f, g, h, i, j, k, l, address[0], address[1], address[2], address[3]]
 }
 
 /// How many hosts there are: the one value of the map `CLOUD`.
@@ -61,18 +80,28 @@ impl Cloud {
     #[inline(always)]
     pub fn station(self, address: [u8; 4]) -> Option<Station> {
         if address == GATEWAY {
-            return Some(Station { number: 0, routed: false });
+            return Some(Station { number: 0, routed: false, first: 0 });
         }
         let address = u32::from_be_bytes(address);
         let i = address.wrapping_sub(ON_LINK_BASE);
         if i >= 1 && i <= self.on_link {
-            return Some(Station { number: i, routed: false });
+            return Some(Station { number: i, routed: false, first: 0 });
         }
         let j = address.wrapping_sub(ROUTED_BASE);
         if j >= 1 && j <= self.routed {
-            return Some(Station { number: self.on_link + j, routed: true });
+            return Some(Station { number: self.on_link + j, routed: true, first: 0 });
         }
         None
+    }
+
+    /// The station with this IPv6 address, and the IPv4 address that it has as well.
+    #[inline(always)]
+    pub fn station_v6(self, address: [u8; 16]) -> Option<(Station, [u8; 4])> {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, w, x, y, z] = address;
+        let prefix = [a, b, c, d, e, f, g, h, i, j, k, l];
+        let station = self.station([w, x, y, z])?;
+        let here = if station.routed { prefix == V6_ROUTED } else { prefix == V6_ON_LINK || prefix == V6_LINK_LOCAL };
+        if here { Some((station, [w, x, y, z])) } else { None }
     }
 
     /// The address of a station; `None` beyond the last one.
@@ -96,6 +125,16 @@ pub struct Station {
     pub number: u32,
     /// Whether it is behind the gateway.
     pub routed: bool,
+    /// Number of the first station of its VLAN: the gateway's there.
+    pub first: u32,
+}
+
+impl Station {
+    /// The same station of the VLAN whose first station has that number.
+    #[inline(always)]
+    pub const fn after(self, first: u32) -> Self {
+        Station { number: first + self.number, routed: self.routed, first }
+    }
 }
 
 /// How a station behaves: one value of `BEHAVIOUR`. Zero is alive and well.
@@ -108,8 +147,17 @@ impl Behaviour {
     pub const DEAD: u64 = 1 << 0;
     /// It answers ARP, but its security group drops ICMP.
     pub const ICMP_FILTERED: u64 = 1 << 1;
-    /// All that it sends comes from [`wrong_mac`], and its ARP says so, as if another station had taken the address.
+    /// All that it sends comes from [`wrong_mac`], and its ARP says so, as if another station had taken the address. It is reached at
+    /// either MAC.
     pub const WRONG_MAC: u64 = 1 << 2;
+    /// It answers ICMP, but no question for its MAC.
+    pub const NEIGHBOUR_SILENT: u64 = 1 << 3;
+    /// A switch answers questions to all in its name, also when it is dead, as OVN and VTEPs do. Those to its own MAC reach it.
+    pub const PROXIED: u64 = 1 << 4;
+    /// Another station has the same address: it answers questions to all first, from [`wrong_mac`].
+    pub const SECOND_OWNER: u64 = 1 << 5;
+    /// The gateway says that it is unreachable. Only of a routed station.
+    pub const UNREACHABLE: u64 = 1 << 6;
     const LOSS_SHIFT: u32 = 16;
 
     /// Whether a flag is set.
@@ -154,11 +202,17 @@ pub enum Outcome {
     BadChecksum,
     /// Passed on: not a request to a station.
     Ignored,
+    /// A neighbour solicitation was answered.
+    NeighbourAnswered,
+    /// An ICMPv6 echo request was answered.
+    EchoV6Answered,
+    /// The gateway answered that a station is unreachable.
+    Unreachable,
 }
 
 impl Outcome {
     /// All of them, in the order of their counters.
-    pub const ALL: [Outcome; 7] = [
+    pub const ALL: [Outcome; 10] = [
         Outcome::ArpAnswered,
         Outcome::IcmpAnswered,
         Outcome::Dead,
@@ -166,6 +220,9 @@ impl Outcome {
         Outcome::Lost,
         Outcome::BadChecksum,
         Outcome::Ignored,
+        Outcome::NeighbourAnswered,
+        Outcome::EchoV6Answered,
+        Outcome::Unreachable,
     ];
 
     /// The name that people see.
@@ -178,6 +235,9 @@ impl Outcome {
             Outcome::Lost => "dropped_loss",
             Outcome::BadChecksum => "dropped_bad_checksum",
             Outcome::Ignored => "ignored",
+            Outcome::NeighbourAnswered => "neighbour_answered",
+            Outcome::EchoV6Answered => "echo_v6_answered",
+            Outcome::Unreachable => "unreachable_answered",
         }
     }
 }
@@ -201,7 +261,7 @@ mod tests {
         let cloud = Cloud { on_link: 600, routed: 300 };
         for number in 0..cloud.stations() {
             let station = cloud.station(cloud.address(number).unwrap()).unwrap();
-            assert_eq!(station, Station { number, routed: number > 600 });
+            assert_eq!(station, Station { number, routed: number > 600, first: 0 });
         }
         assert_eq!(cloud.address(cloud.stations()), None);
         for stranger in [AGENT, [10, 128, 1, 0], [10, 128, 3, 89], [10, 64, 1, 0], [10, 64, 2, 45], [0; 4], [255; 4]] {

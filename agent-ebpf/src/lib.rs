@@ -9,17 +9,19 @@
 pub mod board;
 pub mod checksum;
 pub mod config;
+pub mod evidence;
 pub mod fleet;
 pub mod frame;
 pub mod index;
 pub mod others;
 pub mod probe;
 pub mod reason;
+pub mod receive;
 pub mod run;
 pub mod target;
 
 /// Version of everything in this crate that both sides must agree on.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Highest slot number plus one: `INDEX` keeps a slot in 24 bits, and 0 means empty.
 pub const SLOTS_MAX: u32 = (1 << 24) - 1;

@@ -32,11 +32,11 @@ reasons! {
     Duplicate = "duplicate" true,
     /// ICMP: an answer after the deadline.
     Late = "late" true,
-    /// ARP from a watched address, but no probe waits for it: perhaps the kernel's own question. Passed on.
+    /// ARP or neighbour discovery: a watched address answers, but no probe waits for it: perhaps the kernel's own question. Passed on.
     ArpUnasked = "arp_unasked" false,
-    /// ARP from a watched address after the deadline. Passed on.
+    /// Likewise after the deadline. Passed on.
     ArpLate = "arp_late" false,
-    /// ARP from a watched address but another MAC than the expected one. Passed on.
+    /// Likewise from another MAC than the expected one. Passed on.
     OtherMac = "other_mac" false,
     /// An echo reply with our mark and a wrong nonce. Passed on.
     BadNonce = "bad_nonce" false,
@@ -48,6 +48,10 @@ reasons! {
     BadChecksum = "bad_checksum" false,
     /// An echo reply with our mark for a slot that is not in use. Passed on.
     NoSlot = "no_slot" false,
+    /// An ICMP error that quotes a probe of ours: kept as the reason of a silence. Passed on.
+    Quoted = "quoted" false,
+    /// An ICMP error that quotes something like a probe of ours, but none that was sent. Passed on.
+    BadQuote = "bad_quote" false,
     /// Everything else: not ours.
     Foreign = "foreign" false,
 }

@@ -22,7 +22,7 @@ pub const BLOCKS: u32 = (DUE_MAX / BLOCK) as u32;
 pub const LOOPBACK: u32 = 1;
 
 /// Words of `RUN[0]`.
-pub const WORDS: usize = TEMPLATE_ECHO + probe::WORDS;
+pub const WORDS: usize = TEMPLATE_ECHO_V6 + probe::WORDS_V6;
 /// Word: the next place in `DUE`.
 pub const CURSOR: usize = 0;
 /// Word: the end of what stands in `DUE`.
@@ -40,7 +40,22 @@ pub const ACTIVE: usize = 6;
 /// Word: the send time of the block of `DUE` that is being gone through. One for sixteen frames, which is also what the kernel
 /// hands to a driver at once (`DEV_MAP_BULK_SIZE`): reading the clock for each costs as much as building it.
 pub const NOW: usize = 7;
+/// Word: the VLAN tags of the network, as [`crate::config::Tags::word`].
+pub const TAGS: usize = 8;
+/// Word: sums of what stays under the checksums of a solicitation (low half) and of an ICMPv6 echo (high half), without source
+/// and destination, in memory order.
+pub const SUMS_V6: usize = 9;
+/// Words: the source address for link-local targets, and the sum of its 16-bit words.
+pub const SOURCE_LINK: usize = 10;
+/// Words: likewise for all others.
+pub const SOURCE_GLOBAL: usize = SOURCE_LINK + SOURCE_WORDS;
+/// Words of a source.
+pub const SOURCE_WORDS: usize = 3;
 /// Words: template of an ARP request.
-pub const TEMPLATE_ARP: usize = 8;
+pub const TEMPLATE_ARP: usize = SOURCE_GLOBAL + SOURCE_WORDS;
 /// Words: template of an echo request.
 pub const TEMPLATE_ECHO: usize = TEMPLATE_ARP + probe::WORDS;
+/// Words: template of a neighbour solicitation.
+pub const TEMPLATE_SOLICITATION: usize = TEMPLATE_ECHO + probe::WORDS;
+/// Words: template of an ICMPv6 echo request.
+pub const TEMPLATE_ECHO_V6: usize = TEMPLATE_SOLICITATION + probe::WORDS_V6;

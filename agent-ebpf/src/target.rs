@@ -13,8 +13,10 @@ pub const WORDS: usize = 4;
 
 /// Flag: the slot is in use.
 pub const LIVE: u8 = 1 << 0;
-/// Flag: probed with ARP; otherwise with ICMP echo.
+/// Flag: probed on the link, by ARP or neighbour discovery; otherwise with ICMP echo.
 pub const ARP: u8 = 1 << 1;
+/// Flag: an IPv6 address.
+pub const V6: u8 = 1 << 2;
 
 /// One address as the kernel side sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub struct Target {
     pub nonce: u32,
     /// How long a reply may take, in milliseconds.
     pub timeout_ms: u16,
-    /// [`LIVE`], [`ARP`].
+    /// [`LIVE`], [`ARP`], [`V6`].
     pub flags: u8,
 }
 
@@ -73,6 +75,19 @@ impl Target {
 #[inline(always)]
 pub const fn mapped_word(v4: u32) -> u64 {
     (v4 as u64) << 32 | 0xffff_0000
+}
+
+/// The two words in which a target holds an address.
+#[inline(always)]
+pub const fn address_words(address: &[u8; 16]) -> [u64; 2] {
+    let [a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7] = *address;
+    [u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]), u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7])]
+}
+
+/// Whether an address is a link-local one (RFC 4291, 2.5.6), by its first word.
+#[inline(always)]
+pub const fn is_link_local(first: u64) -> bool {
+    first & 0xc0ff == 0x80fe
 }
 
 /// An IPv4 address, in network order, as an address of 16 bytes.

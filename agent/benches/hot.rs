@@ -6,7 +6,7 @@ use std::time::Duration;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use rollcall_agent::clock::Mono;
-use rollcall_agent::packet::{LEN, Sender, Templates};
+use rollcall_agent::packet::{LEN_MAX, Sender, Templates};
 use rollcall_agent::policy::{Method, Policy};
 use rollcall_agent::schedule::{Schedule, Timing};
 use rollcall_agent::table::{Table, Writer};
@@ -84,15 +84,16 @@ fn judge(bencher: Bencher) {
 /// One probe as bytes, in the socket transmitter.
 #[divan::bench(args = ["arp", "icmp"])]
 fn packet_patch(bencher: Bencher, method: &str) {
-    let templates = Templates::new(Sender { mac: Mac([2, 0, 0, 0, 0, 1]), address: Ipv4Addr::new(10, 0, 0, 1) });
+    let sender = Sender { v4: Some(Ipv4Addr::new(10, 0, 0, 1)), ..Sender::new(Mac([2, 0, 0, 0, 0, 1])) };
+    let templates = Templates::new(sender, 0x1234);
     let flags = target::LIVE | if method == "arp" { target::ARP } else { 0 };
     let address = target::mapped([10, 0, 3, 7]);
     let target = Target { address, mac: [2, 0x52, 10, 0, 3, 7], network: 4, nonce: 0xfedc_ba98, timeout_ms: 300, flags };
-    let mut frame = [0; LEN];
+    let mut frame = [0; LEN_MAX];
     let mut sequence = 0;
     bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
         sequence = u16::wrapping_add(sequence, 1);
-        templates.write(black_box(&mut frame), black_box(&target), 9, 0x1234, sequence);
+        templates.write(black_box(&mut frame), black_box(&target), 9, sequence);
     });
 }
 

@@ -73,10 +73,31 @@ pub struct AddressDetail {
     pub now: AddressReport,
     /// The last probes, oldest first, up to 32: `!` answered in time, `.` missed.
     pub recent: String,
+    /// When the last probe was sent that it answered; `None`: none since the agent runs.
+    pub last_reply: Option<String>,
     /// Another MAC that answered for this address, where one did.
     pub other_mac: Option<String>,
+    /// What somebody on the way said of a probe since then.
+    pub evidence: Option<Evidence>,
+    /// All of this in plain words, a sentence each.
+    pub explanation: Vec<String>,
     /// The latest verdict changes that the agent remembers, oldest first.
     pub changes: Vec<Event>,
+}
+
+/// An ICMP error about a probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Who said it.
+    pub from: IpAddr,
+    /// What it means.
+    pub what: String,
+    /// ICMP type (ICMPv6 of an IPv6 address).
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// When it came in.
+    pub at: String,
 }
 
 /// A change of verdict.

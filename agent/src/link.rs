@@ -1,12 +1,12 @@
 //! What the agent must know of an interface, asked of the kernel by rtnetlink, and the news of its carrier.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, bail};
 use futures::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
@@ -24,10 +24,10 @@ pub struct Interface {
     pub mac: Mac,
     /// Up and with carrier.
     pub running: bool,
-    /// IPv4 addresses with their prefix lengths.
-    pub addresses: Vec<(Ipv4Addr, u8)>,
-    /// Gateway of the default route through it.
-    pub gateway: Option<Ipv4Addr>,
+    /// Addresses of both families with their prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Gateways of the default routes through it: IPv4, IPv6.
+    pub gateways: [Option<IpAddr>; 2],
     /// Number of the XDP program that is attached to it.
     pub xdp_program: Option<u32>,
 }
@@ -80,31 +80,46 @@ impl Links {
             mac,
             running: is_running(&link),
             addresses: self.addresses(index).await?,
-            gateway: self.gateway(index).await?,
+            gateways: [self.gateway(index, Ipv4Addr::UNSPECIFIED.into()).await?, self.gateway(index, Ipv6Addr::UNSPECIFIED.into()).await?],
             xdp_program: xdp_program(&link),
         })
     }
 
-    async fn addresses(&self, index: u32) -> Result<Vec<(Ipv4Addr, u8)>> {
+    async fn addresses(&self, index: u32) -> Result<Vec<(IpAddr, u8)>> {
         let messages = self.handle.address().get().set_link_index_filter(index).execute();
         let messages: Vec<_> = messages.try_collect().await.context("cannot list the addresses of an interface")?;
         let found = messages.iter().filter(|message| message.header.index == index).flat_map(|message| {
-            // IFA_LOCAL is the address itself; IFA_ADDRESS is the peer's on a point-to-point link (rtnetlink(7)).
-            message.attributes.iter().filter_map(|attribute| match attribute {
-                AddressAttribute::Local(std::net::IpAddr::V4(address)) => Some((*address, message.header.prefix_len)),
+            // IFA_LOCAL is the address itself, and IFA_ADDRESS the peer's on a point-to-point link (rtnetlink(7)). IPv6 mostly has
+            // the second alone, which is then the address.
+            let local = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
                 _ => None,
-            })
+            });
+            let other = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(*address),
+                _ => None,
+            });
+            // Nothing can be sent from an address whose uniqueness is not known yet, or that another station has (RFC 4862).
+            let usable = !message.attributes.iter().any(|attribute| {
+                matches!(attribute, AddressAttribute::Flags(flags) if flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed))
+            });
+            local.or(other).filter(|_| usable).map(|address| (address, message.header.prefix_len))
         });
         Ok(found.collect())
     }
 
-    async fn gateway(&self, index: u32) -> Result<Option<Ipv4Addr>> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    /// The gateway of the default route through an interface, of the family of an address.
+    async fn gateway(&self, index: u32, any: IpAddr) -> Result<Option<IpAddr>> {
+        let route = match any {
+            IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        };
         let messages: Vec<_> = self.handle.route().get(route).execute().try_collect().await.context("cannot list the routes")?;
         Ok(messages.iter().filter(|message| message.header.destination_prefix_length == 0).find_map(|message| {
             let through = message.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::Oif(oif) if *oif == index));
             let gateway = message.attributes.iter().find_map(|attribute| match attribute {
-                RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(*gateway),
+                RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(IpAddr::V4(*gateway)),
+                RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) => Some(IpAddr::V6(*gateway)),
                 _ => None,
             });
             gateway.filter(|_| through)

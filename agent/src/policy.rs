@@ -9,18 +9,33 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// ARP request, unicast to the known MAC (RFC 826).
+    /// Asked on the link, unicast to the known MAC: ARP (RFC 826), or neighbour discovery (RFC 4861) of an IPv6 address.
     Arp,
-    /// ICMP echo (RFC 792).
+    /// ICMP echo (RFC 792, RFC 4443).
     Icmp,
+    /// On the link as `arp`, behind a gateway as `icmp`.
+    Auto,
 }
 
 impl Method {
+    /// All of them.
+    pub const ALL: [Method; 3] = [Method::Arp, Method::Icmp, Method::Auto];
+
     /// The lower-case name, as in policy files.
     pub fn name(self) -> &'static str {
         match self {
             Method::Arp => "arp",
             Method::Icmp => "icmp",
+            Method::Auto => "auto",
+        }
+    }
+
+    /// Its number in tables; never 0.
+    pub fn code(self) -> u8 {
+        match self {
+            Method::Arp => 1,
+            Method::Icmp => 2,
+            Method::Auto => 3,
         }
     }
 }

@@ -6,11 +6,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::clock::Mono;
-use crate::unit::Mac;
+use crate::unit::{Family, Mac};
 
 /// Broadcasts that one network bears each second.
 pub const BROADCASTS_PER_SECOND: u32 = 100;
@@ -28,8 +28,8 @@ const CHECKS_MISSED: u8 = 3;
 /// Who needs an address resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
-    /// The network itself: it is its gateway.
-    Gateway,
+    /// The network itself: it is its gateway of that family.
+    Gateway(Family),
     /// The address of a slot.
     Slot(u32),
 }
@@ -46,25 +46,25 @@ struct Question {
 }
 
 /// A question to put on the wire: to that MAC, or to everybody.
-pub type Ask = (Ipv4Addr, Option<Mac>);
+pub type Ask = (IpAddr, Option<Mac>);
 
 /// What an answer or a silence changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// The MAC of the asker's address is now known, or another one than before.
     Mac(Asker, Mac),
-    /// The gateway no longer answers.
-    GatewayLost,
+    /// The gateway of that family no longer answers.
+    GatewayLost(Family),
 }
 
 /// The open questions of one network.
 #[derive(Debug, Default)]
 pub struct Resolver {
-    questions: HashMap<Ipv4Addr, Question>,
+    questions: HashMap<IpAddr, Question>,
     /// When to ask for slots (again), the earliest first.
-    queue: BinaryHeap<Reverse<(Mono, Ipv4Addr)>>,
-    /// Asked for before all others, and outside the limit: all that lies behind it depends on it.
-    gateway: Option<Ipv4Addr>,
+    queue: BinaryHeap<Reverse<(Mono, IpAddr)>>,
+    /// Asked for before all others, and outside the limit: all that lies behind them depends on them.
+    gateways: [Option<IpAddr>; 2],
     last_broadcast: Mono,
     /// Questions without an answer.
     open: usize,
@@ -72,23 +72,32 @@ pub struct Resolver {
 
 impl Resolver {
     /// Begins to ask for an address.
-    pub fn want(&mut self, address: Ipv4Addr, asker: Asker, now: Mono) {
+    pub fn want(&mut self, address: IpAddr, asker: Asker, now: Mono) {
         let question = self.questions.entry(address).or_insert_with(|| {
             self.open += 1;
             self.queue.push(Reverse((now, address)));
             Question { slot: None, gateway: false, mac: None, pause: FIRST_PAUSE, unanswered: 0, due: now }
         });
         match asker {
-            Asker::Gateway => {
+            Asker::Gateway(family) => {
                 question.gateway = true;
-                self.gateway = Some(address);
+                self.gateways[family as usize] = Some(address);
             }
             Asker::Slot(slot) => question.slot = Some(slot),
         }
     }
 
+    /// Asks for the address of a slot again after the longest pause: what was answered changed nothing.
+    pub fn again(&mut self, address: IpAddr, slot: u32, now: Mono) {
+        self.want(address, Asker::Slot(slot), now);
+        if let Some(question) = self.questions.get_mut(&address).filter(|question| !question.gateway) {
+            (question.due, question.pause) = (now + LONGEST_PAUSE, LONGEST_PAUSE);
+            self.queue.push(Reverse((question.due, address)));
+        }
+    }
+
     /// Stops asking for the address of a slot.
-    pub fn forget(&mut self, address: Ipv4Addr, slot: u32) {
+    pub fn forget(&mut self, address: IpAddr, slot: u32) {
         let Some(question) = self.questions.get_mut(&address).filter(|question| question.slot == Some(slot)) else { return };
         question.slot = None;
         if !question.gateway {
@@ -103,8 +112,8 @@ impl Resolver {
     }
 
     /// What to ask now, and what silence has shown.
-    pub fn advance(&mut self, now: Mono, asks: &mut Vec<Ask>) -> Option<Found> {
-        let lost = self.ask_gateway(now, asks);
+    pub fn advance(&mut self, now: Mono, asks: &mut Vec<Ask>) -> Vec<Found> {
+        let lost = Family::ALL.into_iter().filter_map(|family| self.ask_gateway(family, now, asks)).collect();
         let spacing = Duration::from_secs(1) / BROADCASTS_PER_SECOND;
         while let Some(&Reverse((at, address))) = self.queue.peek() {
             if at > now {
@@ -127,8 +136,8 @@ impl Resolver {
         lost
     }
 
-    fn ask_gateway(&mut self, now: Mono, asks: &mut Vec<Ask>) -> Option<Found> {
-        let address = self.gateway?;
+    fn ask_gateway(&mut self, family: Family, now: Mono, asks: &mut Vec<Ask>) -> Option<Found> {
+        let address = self.gateways[family as usize]?;
         let question = self.questions.get_mut(&address).filter(|question| question.due <= now)?;
         let mut lost = None;
         if question.mac.is_some() {
@@ -136,7 +145,7 @@ impl Resolver {
             if question.unanswered > CHECKS_MISSED {
                 (question.mac, question.pause) = (None, FIRST_PAUSE);
                 self.open += 1;
-                lost = Some(Found::GatewayLost);
+                lost = Some(Found::GatewayLost(family));
             }
         }
         asks.push((address, question.mac));
@@ -150,15 +159,15 @@ impl Resolver {
     }
 
     /// Checks a known gateway at once rather than after its pause, unless a check is under way.
-    pub fn check(&mut self, now: Mono) {
-        let question = self.gateway.and_then(|address| self.questions.get_mut(&address));
+    pub fn check(&mut self, family: Family, now: Mono) {
+        let question = self.gateways[family as usize].and_then(|address| self.questions.get_mut(&address));
         if let Some(question) = question.filter(|question| question.mac.is_some() && question.unanswered == 0) {
             question.due = question.due.min(now);
         }
     }
 
     /// Takes an answer from the wire; one that nobody asked for changes nothing.
-    pub fn answered(&mut self, address: Ipv4Addr, mac: Mac, now: Mono) -> Vec<Found> {
+    pub fn answered(&mut self, address: IpAddr, mac: Mac, now: Mono) -> Vec<Found> {
         let Some(question) = self.questions.get_mut(&address) else { return vec![] };
         // A known gateway is only believed by the MAC it had: another one must first win a fresh broadcast.
         if question.mac.is_some_and(|known| known != mac) {
@@ -172,20 +181,27 @@ impl Resolver {
             return slot.into_iter().collect();
         }
         (question.mac, question.unanswered, question.due) = (Some(mac), 0, now + CHECK);
-        let gateway = news.then_some(Found::Mac(Asker::Gateway, mac));
+        let gateway = news.then_some(Found::Mac(Asker::Gateway(Family::of(address)), mac));
         gateway.into_iter().chain(slot).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const START: Mono = Mono::from_nanos(5_000_000_000);
-    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+    const ROUTER: Asker = Asker::Gateway(Family::V4);
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 
-    fn asks(resolver: &mut Resolver, now: Mono) -> (Vec<Ask>, Option<Found>) {
+    fn v4(bits: u32) -> IpAddr {
+        Ipv4Addr::from(bits).into()
+    }
+
+    fn asks(resolver: &mut Resolver, now: Mono) -> (Vec<Ask>, Vec<Found>) {
         let mut asks = Vec::new();
         let found = resolver.advance(now, &mut asks);
         (asks, found)
@@ -194,39 +210,39 @@ mod tests {
     #[test]
     fn gateway_is_found_by_broadcast_then_checked_by_unicast_then_lost() {
         let mut resolver = Resolver::default();
-        resolver.want(GATEWAY, Asker::Gateway, START);
+        resolver.want(GATEWAY, ROUTER, START);
         assert_eq!(asks(&mut resolver, START).0, [(GATEWAY, None)]);
-        assert_eq!(resolver.answered(GATEWAY, MAC, START), [Found::Mac(Asker::Gateway, MAC)]);
+        assert_eq!(resolver.answered(GATEWAY, MAC, START), [Found::Mac(ROUTER, MAC)]);
         assert_eq!(resolver.answered(GATEWAY, Mac([2, 0, 0, 0, 0, 66]), START), [], "a second MAC is not believed");
         let mut now = START + CHECK;
         for _ in 0..3 {
-            assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, Some(MAC))], None));
+            assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, Some(MAC))], vec![]));
             assert_eq!(resolver.answered(GATEWAY, MAC, now), [], "known already, and it answers: nothing new");
-            assert_eq!(asks(&mut resolver, now + CHECK / 2), (vec![], None));
+            assert_eq!(asks(&mut resolver, now + CHECK / 2), (vec![], vec![]));
             now = now + CHECK;
         }
         for _ in 0..3 {
-            assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, Some(MAC))], None));
+            assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, Some(MAC))], vec![]));
             now = now + CHECK_FAST;
         }
-        assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, None)], Some(Found::GatewayLost)));
+        assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, None)], vec![Found::GatewayLost(Family::V4)]));
         assert_eq!(resolver.open(), 1);
-        assert_eq!(resolver.answered(GATEWAY, MAC, now), [Found::Mac(Asker::Gateway, MAC)]);
+        assert_eq!(resolver.answered(GATEWAY, MAC, now), [Found::Mac(ROUTER, MAC)]);
         assert_eq!(resolver.open(), 0);
     }
 
     #[test]
     fn check_on_demand_comes_at_once_and_only_once_however_often_it_is_wanted() {
         let mut resolver = Resolver::default();
-        resolver.want(GATEWAY, Asker::Gateway, START);
+        resolver.want(GATEWAY, ROUTER, START);
         asks(&mut resolver, START);
-        resolver.check(START);
+        resolver.check(Family::V4, START);
         assert_eq!(asks(&mut resolver, START).0, [], "nobody is known yet that could be checked");
         resolver.answered(GATEWAY, MAC, START);
         let now = START + Duration::from_millis(10);
-        (0..5).for_each(|_| resolver.check(now));
+        (0..5).for_each(|_| resolver.check(Family::V4, now));
         assert_eq!(asks(&mut resolver, now).0, [(GATEWAY, Some(MAC))]);
-        resolver.check(now);
+        resolver.check(Family::V4, now);
         assert_eq!(asks(&mut resolver, now).0, [], "one is under way");
         resolver.answered(GATEWAY, MAC, now);
         let count: usize = (1..=2000).map(|ms| asks(&mut resolver, now + Duration::from_millis(ms)).0.len()).sum();
@@ -236,12 +252,12 @@ mod tests {
     #[test]
     fn gateway_is_checked_in_time_among_ten_thousand_open_questions() {
         let mut resolver = Resolver::default();
-        (0..10_000u32).for_each(|i| resolver.want(Ipv4Addr::from(0x0a01_0000 + i), Asker::Slot(i), START));
-        resolver.want(GATEWAY, Asker::Gateway, START);
+        (0..10_000u32).for_each(|i| resolver.want(v4(0x0a01_0000 + i), Asker::Slot(i), START));
+        resolver.want(GATEWAY, ROUTER, START);
         assert_eq!(asks(&mut resolver, START).0[0], (GATEWAY, None));
         resolver.answered(GATEWAY, MAC, START);
         let now = START + Duration::from_secs(20);
-        resolver.check(now);
+        resolver.check(Family::V4, now);
         assert!(asks(&mut resolver, now).0.contains(&(GATEWAY, Some(MAC))));
         assert_eq!(resolver.open(), 10_000);
     }
@@ -249,10 +265,10 @@ mod tests {
     #[test]
     fn slot_with_the_gateways_address_learns_its_mac_too() {
         let mut resolver = Resolver::default();
-        resolver.want(GATEWAY, Asker::Gateway, START);
+        resolver.want(GATEWAY, ROUTER, START);
         resolver.want(GATEWAY, Asker::Slot(3), START);
         let found = resolver.answered(GATEWAY, MAC, START);
-        assert_eq!(found, [Found::Mac(Asker::Gateway, MAC), Found::Mac(Asker::Slot(3), MAC)]);
+        assert_eq!(found, [Found::Mac(ROUTER, MAC), Found::Mac(Asker::Slot(3), MAC)]);
         resolver.want(GATEWAY, Asker::Slot(4), START);
         assert_eq!(resolver.answered(GATEWAY, MAC, START), [Found::Mac(Asker::Slot(4), MAC)], "with its next check");
     }
@@ -261,7 +277,7 @@ mod tests {
     fn broadcasts_are_rate_limited_and_pauses_grow() {
         let mut resolver = Resolver::default();
         for i in 0..1000u32 {
-            resolver.want(Ipv4Addr::from(0x0a00_0100 + i), Asker::Slot(i), START);
+            resolver.want(v4(0x0a00_0100 + i), Asker::Slot(i), START);
         }
         let count: usize = (0..10_000).map(|ms| asks(&mut resolver, START + Duration::from_millis(ms)).0.len()).sum();
         assert!((990..=1001).contains(&count), "{count} broadcasts in ten seconds");
@@ -272,11 +288,27 @@ mod tests {
     }
 
     #[test]
+    fn answer_that_changes_nothing_is_asked_for_again_a_minute_later() {
+        let mut resolver = Resolver::default();
+        resolver.want(GATEWAY, Asker::Slot(4), START);
+        asks(&mut resolver, START);
+        assert_eq!(resolver.answered(GATEWAY, MAC, START), [Found::Mac(Asker::Slot(4), MAC)]);
+        resolver.again(GATEWAY, 4, START);
+        let count = |resolver: &mut Resolver, seconds| {
+            (0..seconds * 100).map(|cs| asks(resolver, START + Duration::from_millis(cs * 10)).0.len()).sum::<usize>()
+        };
+        assert_eq!(count(&mut resolver, 59), 0);
+        assert_eq!(count(&mut resolver, 61), 1);
+        resolver.forget(GATEWAY, 4);
+        assert_eq!(count(&mut resolver, 600), 0);
+    }
+
+    #[test]
     fn stopped_slot_is_asked_for_no_more_and_unasked_answers_change_nothing() {
         let mut resolver = Resolver::default();
         resolver.want(GATEWAY, Asker::Slot(4), START);
         resolver.forget(GATEWAY, 4);
-        assert_eq!(asks(&mut resolver, START), (vec![], None));
+        assert_eq!(asks(&mut resolver, START), (vec![], vec![]));
         assert_eq!(resolver.answered(GATEWAY, MAC, START), []);
         assert_eq!(resolver.open(), 0);
     }

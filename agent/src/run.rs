@@ -1,6 +1,7 @@
 //! Running: puts the stages together, and takes them apart again within a second of SIGTERM.
 
 use std::future::IntoFuture;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -8,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use crossbeam_channel::Sender;
 use futures::{Stream, StreamExt};
+use rollcall_agent_ebpf::config::Tags;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -16,7 +18,7 @@ use tracing::{error, info, warn};
 use crate::alarm::{Change, Key, Recovery};
 use crate::config::{Config, NetworkConfig, Prefix};
 use crate::engine::{Attached, Attachment, Command, Engine};
-use crate::link::{Links, News};
+use crate::link::{Interface, Links, News};
 use crate::packet::Sender as ProbeSender;
 use crate::register::{self, Register};
 use crate::reply::Program;
@@ -28,7 +30,7 @@ use crate::state::{Restored, State};
 use crate::table::{Digest, Edition, Table};
 use crate::tell::{Events, FLUSH, Teller};
 use crate::view::{NetworkView, View};
-use crate::wire::{ArpSocket, Socket};
+use crate::wire::{NeighbourSocket, Socket};
 
 /// Between two looks whether verdicts must be written to the state directory.
 const KEEP: Duration = Duration::from_secs(10);
@@ -248,24 +250,45 @@ async fn watch_engine(engine: std::thread::JoinHandle<()>, stop: Arc<AtomicBool>
 async fn open_sockets(links: &Links, network: &NetworkConfig, config: &Config) -> Result<Attachment> {
     let name = &network.name;
     let interface = links.interface(&network.interface).await.with_context(|| format!("network {name:?}"))?;
-    let Some(address) = network.source.or(interface.addresses.first().map(|(address, _)| *address)) else {
-        bail!(
-            "network {name:?}: {} has no IPv4 address: give it one, or set `source` to the address that probes shall come from",
-            interface.name
-        );
-    };
-    let sender = ProbeSender { mac: interface.mac, address };
+    let sender = sender(network, &interface);
     let rights = "the agent needs root, or CAP_NET_RAW";
     let refused = || format!("network {name:?}: cannot open a packet socket: {rights}");
     let socket = Socket::open(interface.index, sender).with_context(refused)?;
-    let arp = ArpSocket::open(interface.index, sender).with_context(refused)?;
+    let neighbours = NeighbourSocket::open(interface.index, sender).with_context(refused)?;
     let on_link = match &network.on_link {
         Some(prefixes) => prefixes.iter().map(|Prefix(address, length)| (*address, *length)).collect(),
         None => interface.addresses.clone(),
     };
-    let gateway = network.gateway.or(interface.gateway);
+    let [v4, v6] = interface.gateways;
+    let gateways = [network.gateway.map(IpAddr::V4).or(v4), network.gateway_v6.map(IpAddr::V6).or(v6)];
     let (receive, transmit) = (config.receive, config.transmit);
-    Ok(Attachment { name: name.clone(), interface, gateway, on_link, sender, socket, arp, receive, transmit })
+    Ok(Attachment { name: name.clone(), interface, gateways, on_link, sender, socket, neighbours, receive, transmit })
+}
+
+/// Who the probes of a network come from: as configured, else the interface's own addresses. Behind a VLAN tag those are not the
+/// network's: without a configured source the agent has none there.
+fn sender(network: &NetworkConfig, interface: &Interface) -> ProbeSender {
+    let tags = network.tags();
+    let own = if tags == Tags::default() { &interface.addresses[..] } else { &[] };
+    let v4 = own.iter().find_map(|(address, _)| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = |link_local: bool| {
+        own.iter().find_map(|(address, _)| match address {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() == link_local => Some(*v6),
+            _ => None,
+        })
+    };
+    let plain = ProbeSender::new(interface.mac);
+    ProbeSender {
+        v4: network.source.or(v4),
+        link_local: v6(true).unwrap_or(plain.link_local),
+        owns_link_local: v6(true).is_some(),
+        v6: network.source_v6.or(v6(false)),
+        tags,
+        ..plain
+    }
 }
 
 /// Tells the engine of carriers that come and go, and attaches again to an interface that was made anew. The kernel's

@@ -72,6 +72,33 @@ pub fn unmapped(octets: [u8; 16]) -> IpAddr {
     v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), |v4: Ipv4Addr| IpAddr::V4(v4))
 }
 
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
+
+    /// Of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv6() { Family::V6 } else { Family::V4 }
+    }
+
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        }
+    }
+}
+
 /// What the agent says of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -137,14 +164,14 @@ pub enum Blind {
     NoNetwork,
     /// The agent fell behind or was suspended.
     Overload,
-    /// This release cannot probe such an address (IPv6).
-    Unsupported,
+    /// The agent has no address of that family there to send echo requests from.
+    NoSource,
 }
 
 impl Blind {
     /// All reasons.
     pub const ALL: [Blind; 7] =
-        [Blind::LinkDown, Blind::SendError, Blind::NoMac, Blind::NoGateway, Blind::NoNetwork, Blind::Overload, Blind::Unsupported];
+        [Blind::LinkDown, Blind::SendError, Blind::NoMac, Blind::NoGateway, Blind::NoNetwork, Blind::Overload, Blind::NoSource];
 
     /// The kebab-case name, as in the API.
     pub fn name(self) -> &'static str {
@@ -155,7 +182,7 @@ impl Blind {
             Blind::NoGateway => "no-gateway",
             Blind::NoNetwork => "no-network",
             Blind::Overload => "overload",
-            Blind::Unsupported => "unsupported",
+            Blind::NoSource => "no-source",
         }
     }
 }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use hdrhistogram::Histogram;
 use rollcall_agent_ebpf::reason;
 
+use crate::clock::{self, Mono};
 use crate::reply::Arrays;
 use crate::roster::{Group, Roster};
 use crate::unit::{Blind, Verdict};
@@ -128,6 +129,11 @@ impl Series {
     }
 }
 
+/// A moment, in hundredths of a second since the start modulo 2^32 (1.3 years), plus one: 0 means never.
+pub fn stamp_of(start: Mono, at: Mono) -> u32 {
+    ((at.nanos().saturating_sub(start.nanos()) / 10_000_000) as u32).wrapping_add(1).max(1)
+}
+
 /// RTT from 1 us to 60 s with two significant digits, in nanoseconds.
 pub fn rtt_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 60_000_000_000, 2).unwrap_or_else(|_| unreachable!("the bounds are constants that fit"))
@@ -188,6 +194,8 @@ impl NetworkView {
 
 /// All that the engine shows.
 pub struct View {
+    /// When the agent began: what the engine's stamps count from.
+    pub start: Mono,
     /// Who is watched, in which slot.
     pub roster: ArcSwap<Roster>,
     /// The arrays shared with the kernel.
@@ -227,6 +235,7 @@ impl View {
     /// A view of an agent with these networks that watches nobody yet.
     pub fn new(networks: Vec<NetworkView>, arrays: Arc<Arrays>) -> Self {
         View {
+            start: clock::now(),
             roster: ArcSwap::from_pointee(Roster::default()),
             arrays: ArcSwap::from(arrays),
             verdicts: Slots::default(),
@@ -282,6 +291,14 @@ impl View {
     /// The engine's stamp of the last probe that was answered; 0: none yet.
     pub fn last_reply(&self, slot: u32) -> u32 {
         (self.recent.at(slot).load(Ordering::Relaxed) >> 32) as u32
+    }
+
+    /// When the last probe of a slot was sent that was answered, in milliseconds since the Unix epoch, by two clocks that are read
+    /// together. `None`: none since the start.
+    pub fn last_reply_ms(&self, slot: u32, now: Mono, wall_ms: u64) -> Option<u64> {
+        let stamp = self.last_reply(slot);
+        let age = stamp_of(self.start, now).wrapping_sub(stamp);
+        (stamp != 0).then(|| wall_ms.saturating_sub(u64::from(age) * 10))
     }
 
     /// The last outcomes of a slot, oldest first: `!` for a reply, `.` for a miss.

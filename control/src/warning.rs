@@ -19,7 +19,6 @@ pub fn warnings(roll: &Roll, addresses: &[u64]) -> Vec<String> {
         warnings.push("no address is watched".to_owned());
     }
     macs(roll, &mut warnings);
-    families(roll, &mut warnings);
     warnings
 }
 
@@ -62,26 +61,12 @@ fn idle_policies(roll: &Roll, addresses: &[u64], warnings: &mut Vec<String>) {
 fn macs(roll: &Roll, warnings: &mut Vec<String>) {
     let arp = |choice: Choice| roll.policy(choice).is_some_and(|policy| policy.method == Method::Arp);
     let rows = || roll.addresses.iter().map(|address| (address, &roll.list.rows[address.row as usize]));
-    let mut without = rows().filter(|(address, row)| row.mac.is_none() && row.address.is_ipv4() && arp(address.policy)).map(|(_, row)| row);
+    let mut without = rows().filter(|(address, row)| row.mac.is_none() && arp(address.policy)).map(|(_, row)| row);
     if let Some(first) = without.next() {
         warnings.push(format!(
-            "{} of method arp without a MAC (first: {} in {}): the agent learns it by a rate-limited broadcast, which a \
+            "{} of method arp without a MAC (first: {} in {}): the agent learns it by a rate-limited question to all, which a \
              switch may answer for a host that is dead",
             plural(without.count() as u64 + 1, "address", "addresses"),
-            first.address,
-            roll.list.place(first.place),
-        ));
-    }
-}
-
-/// ARP and ICMP echo are of IPv4; what IPv6 needs (NDP, ICMPv6) no agent of this release has.
-fn families(roll: &Roll, warnings: &mut Vec<String>) {
-    let rows = roll.addresses.iter().map(|address| &roll.list.rows[address.row as usize]);
-    let mut six = rows.filter(|row| row.address.is_ipv6());
-    if let Some(first) = six.next() {
-        warnings.push(format!(
-            "{} of IPv6 (first: {} in {}): agents of this release probe IPv4 only",
-            plural(six.count() as u64 + 1, "address", "addresses"),
             first.address,
             roll.list.place(first.place),
         ));

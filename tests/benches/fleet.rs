@@ -5,7 +5,7 @@
 //! after one look, is almost nothing else.
 
 use anyhow::Result;
-use rollcall_agent::packet::{LEN, Sender, Templates};
+use rollcall_agent::packet::{LEN_MAX, Sender, Templates};
 use rollcall_agent::unit::Mac;
 use rollcall_agent_ebpf::fleet::{AGENT, Behaviour, Cloud, GATEWAY, mac};
 use rollcall_agent_ebpf::target::{self, Target};
@@ -30,12 +30,12 @@ fn main() -> Result<()> {
         fleet.change(station, |_| Behaviour::default().with(flag, true));
         Ok(())
     };
-    let templates = Templates::new(Sender { mac: Mac(mac(AGENT)), address: AGENT.into() });
+    let templates = Templates::new(Sender { v4: Some(AGENT.into()), ..Sender::new(Mac(mac(AGENT))) }, 0x1234);
     let probe = |address: [u8; 4], hop: [u8; 4], flags: u8| {
         let target = Target { address: target::mapped(address), mac: mac(hop), network: 0, nonce: 77, timeout_ms: 300, flags };
-        let mut frame = [0; LEN];
-        templates.write(&mut frame, &target, 9, 0x1234, 7);
-        frame
+        let mut frame = [0; LEN_MAX];
+        let length = templates.write(&mut frame, &target, 9, 7);
+        frame[..length].to_vec()
     };
     let cases = [
         ("ARP request", HOST, HOST, target::ARP, Behaviour::DEAD),
@@ -48,9 +48,9 @@ fn main() -> Result<()> {
         Ok(())
     };
     println!("{:<24} {:>9} (best of {ROUNDS} runs of {REPEAT} frames)", "frame", "ns");
-    let mut stranger = [0; LEN];
-    stranger[12..14].copy_from_slice(&[0x86, 0xdd]);
-    line("no request (IPv6)", &stranger)?;
+    let mut stranger = [0; 60];
+    stranger[12..14].copy_from_slice(&[0x88, 0xb5]);
+    line("no request", &stranger)?;
     for (what, address, hop, flags, behaviour) in cases {
         change(address, behaviour)?;
         let frame = probe(address, hop, target::LIVE | flags);

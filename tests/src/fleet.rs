@@ -17,7 +17,7 @@ use rollcall_agent_ebpf::fleet::{Behaviour, Cloud, HOSTS_MAX, Outcome};
 use crate::mapping::Words;
 
 const PROGRAM: &str = "fleet";
-const MAPS: [&str; 3] = ["CLOUD", "BEHAVIOUR", "COUNTERS"];
+const MAPS: [&str; 4] = ["CLOUD", "VLANS", "BEHAVIOUR", "COUNTERS"];
 /// Name of the pin that holds the attachment.
 pub(crate) const LINK: &str = "link";
 
@@ -54,6 +54,11 @@ impl Program {
 
     /// Loads it for a cloud of this size, everybody alive.
     pub fn load(cloud: Cloud) -> Result<Self> {
+        Self::load_with(cloud, 0)
+    }
+
+    /// The same, with all its stations again in each of so many VLANs.
+    pub fn load_with(cloud: Cloud, vlans: u32) -> Result<Self> {
         for (kind, count) in [("on-link", cloud.on_link), ("routed", cloud.routed)] {
             ensure!(count <= HOSTS_MAX, "{kind} hosts: found {count}, allowed: 0 to {HOSTS_MAX}");
         }
@@ -61,11 +66,13 @@ impl Program {
         let object =
             fs::read(&path).with_context(|| format!("cannot read the fleet's program {}; run: cargo xtask build-ebpf", path.display()))?;
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries("BEHAVIOUR", cloud.stations())
+            .map_max_entries("BEHAVIOUR", cloud.stations() * (1 + vlans))
             .load(&object)
             .context("the kernel refused the fleet's maps")?;
         let map = ebpf.map_mut("CLOUD").context("the fleet's program has no map CLOUD")?;
         Array::<_, [u32; 2]>::try_from(map)?.set(0, [cloud.on_link, cloud.routed], 0)?;
+        let map = ebpf.map_mut("VLANS").context("the fleet's program has no map VLANS")?;
+        Array::<_, u32>::try_from(map)?.set(0, vlans, 0)?;
         let program: &mut Xdp = ebpf.program_mut(PROGRAM).context("the object has no program `fleet`")?.try_into()?;
         program.load().context("the kernel's verifier refused the fleet's program")?;
         Ok(Self { ebpf })
@@ -125,7 +132,7 @@ impl Program {
     /// A handle on its maps, which stay alive with it.
     pub fn fleet(&mut self) -> Result<Fleet> {
         let mut take = |name: &str| self.ebpf.take_map(name).with_context(|| format!("map {name} is not there, or taken"));
-        Fleet::over(take("CLOUD")?, take("BEHAVIOUR")?, take("COUNTERS")?)
+        Fleet::over(take("CLOUD")?, take("VLANS")?, take("BEHAVIOUR")?, take("COUNTERS")?)
     }
 }
 
@@ -144,15 +151,16 @@ impl Fleet {
             let data = MapData::from_pin(&path).with_context(|| format!("cannot open the pinned map {}", path.display()))?;
             Ok(Map::from_map_data(data)?)
         };
-        Self::over(open("CLOUD")?, open("BEHAVIOUR")?, open("COUNTERS")?)
+        Self::over(open("CLOUD")?, open("VLANS")?, open("BEHAVIOUR")?, open("COUNTERS")?)
     }
 
-    fn over(cloud: Map, behaviour: Map, counters: Map) -> Result<Self> {
+    fn over(cloud: Map, vlans: Map, behaviour: Map, counters: Map) -> Result<Self> {
         let [on_link, routed] = Array::<_, [u32; 2]>::try_from(cloud)?.get(&0, 0)?;
         let cloud = Cloud { on_link, routed };
+        let stations = cloud.stations() * (1 + Array::<_, u32>::try_from(vlans)?.get(&0, 0)?);
         let Map::Array(behaviour) = behaviour else { bail!("BEHAVIOUR is not an array map") };
-        let behaviour = Words::map(std::os::fd::AsFd::as_fd(behaviour.fd()), usize::try_from(cloud.stations())?)
-            .context("cannot map BEHAVIOUR into memory")?;
+        let behaviour =
+            Words::map(std::os::fd::AsFd::as_fd(behaviour.fd()), usize::try_from(stations)?).context("cannot map BEHAVIOUR into memory")?;
         Ok(Self { cloud, behaviour, counters: PerCpuArray::try_from(counters)? })
     }
 
@@ -177,6 +185,11 @@ impl Fleet {
         // Another `lab` command may change another property of the same station at this moment.
         let changed = self.word(station).fetch_update(Relaxed, Relaxed, |word| Some(change(Behaviour(word)).0));
         debug_assert!(changed.is_ok(), "the update never declines");
+    }
+
+    /// The number of a station in a VLAN, which is counted from 1.
+    pub fn in_vlan(&self, vlan: u32, station: u32) -> u32 {
+        vlan * self.cloud.stations() + station
     }
 
     /// Silences a station.

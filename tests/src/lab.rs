@@ -2,20 +2,22 @@
 //!
 //! ```text
 //!  rollcall-NAME                                    rollcall-NAME-fleet
-//!  10.128.0.1/9, default via 10.128.0.2  rc-agent === rc-fleet  XDP: every host of the cloud
+//!  10.128.0.1/9, default via 10.128.0.2
+//!  fd52:0:0:1::a80:1/64, fe80::a80:1/64,
+//!  default via fe80::a80:2               rc-agent === rc-fleet  XDP: every host of the cloud
 //! ```
 //! The fleet is pinned in a bpffs at `/run/rollcall-NAME/bpf`, so it outlives the process that made it. (`ip netns
 //! exec` gives its program a fresh `/sys`, without what is mounted below it; a place under `/run` is seen by all.)
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rollcall_agent::unit::Mac;
-use rollcall_agent_ebpf::fleet::{AGENT, Cloud, GATEWAY, PREFIX_LENGTH, mac};
+use rollcall_agent_ebpf::fleet::{AGENT, Cloud, GATEWAY, PREFIX_LENGTH, V6_LINK_LOCAL, V6_ON_LINK, mac, v6};
 
 use crate::fleet::{Fleet, LINK, Mode, Program};
 use crate::netns::{self, Namespace};
@@ -38,6 +40,10 @@ impl Lab {
     /// # Errors
     /// When we are not root, a lab of that name is there already, or the kernel refuses; nothing is left behind then.
     pub fn up(name: &str, cloud: Cloud, mode: Mode) -> Result<Self> {
+        Self::up_with(name, cloud, 0, mode)
+    }
+
+    fn up_with(name: &str, cloud: Cloud, vlans: u32, mode: Mode) -> Result<Self> {
         netns::need_root("the lab")?;
         let name = Name::parse(name)?;
         ensure!(
@@ -45,7 +51,7 @@ impl Lab {
             "the lab {0} is up already, or was left half removed; first: cargo xtask lab down --name {0}",
             name.0
         );
-        match Self::build(&name, cloud, mode) {
+        match Self::build(&name, cloud, vlans, mode) {
             Ok(fleet) => Ok(Self { name, fleet, scratch: false }),
             Err(error) => {
                 name.remove().context("after a failure the lab could not be removed")?;
@@ -57,11 +63,16 @@ impl Lab {
     /// Brings up a lab for this process alone, named after it: it is removed when dropped, and the next scratch lab
     /// of the same name removes it where this process was killed before it could.
     pub fn scratch(name: &str, cloud: Cloud, mode: Mode) -> Result<Self> {
+        Self::scratch_with(name, cloud, 0, mode)
+    }
+
+    /// The same, with all its stations again in each of so many VLANs (`rollcall_agent_ebpf::fleet`).
+    pub fn scratch_with(name: &str, cloud: Cloud, vlans: u32, mode: Mode) -> Result<Self> {
         netns::need_root("the lab")?;
         for orphan in Name::orphans(name)? {
             orphan.remove()?;
         }
-        let mut lab = Self::up(&format!("{name}-{}", std::process::id()), cloud, mode)?;
+        let mut lab = Self::up_with(&format!("{name}-{}", std::process::id()), cloud, vlans, mode)?;
         lab.scratch = true;
         Ok(lab)
     }
@@ -147,8 +158,8 @@ impl Lab {
         Ok(links[0]["xdp"]["prog"]["id"].as_u64().and_then(|id| u32::try_from(id).ok()))
     }
 
-    fn build(name: &Name, cloud: Cloud, mode: Mode) -> Result<Fleet> {
-        let program = Program::load(cloud)?;
+    fn build(name: &Name, cloud: Cloud, vlans: u32, mode: Mode) -> Result<Fleet> {
+        let program = Program::load_with(cloud, vlans)?;
         let (agent, fleet) = (name.agent(), name.fleet());
         agent.create()?;
         fleet.create()?;
@@ -156,12 +167,20 @@ impl Lab {
         let own_mac = Mac(mac(AGENT)).to_string();
         agent.ip(["link", "set", AGENT_INTERFACE, "address", &own_mac])?;
         for (side, interface) in [(&agent, AGENT_INTERFACE), (&fleet, FLEET_INTERFACE)] {
-            // No link-local IPv6 address, hence no neighbour discovery between the frames that are looked at here.
+            // No link-local IPv6 address by chance: the agent's side gets one that is known.
             side.ip(["link", "set", interface, "addrgenmode", "none", "up"])?;
         }
         let address = format!("{}/{PREFIX_LENGTH}", Ipv4Addr::from(AGENT));
         agent.ip(["address", "add", &address, "dev", AGENT_INTERFACE])?;
         agent.ip(["route", "add", "default", "via", &Ipv4Addr::from(GATEWAY).to_string()])?;
+        // No router tells of itself here, and nobody else has these addresses: no questions of the kernel's own on the wire.
+        agent.within(|| Ok(fs::write(format!("/proc/sys/net/ipv6/conf/{AGENT_INTERFACE}/accept_ra"), "0")?))?;
+        for prefix in [V6_LINK_LOCAL, V6_ON_LINK] {
+            let address = format!("{}/64", Ipv6Addr::from(v6(prefix, AGENT)));
+            agent.ip(["address", "add", &address, "dev", AGENT_INTERFACE, "nodad"])?;
+        }
+        let gateway = Ipv6Addr::from(v6(V6_LINK_LOCAL, GATEWAY)).to_string();
+        agent.ip(["-6", "route", "add", "default", "via", &gateway, "dev", AGENT_INTERFACE])?;
 
         let pins = name.pins();
         fs::create_dir_all(&pins).with_context(|| format!("cannot make {}", pins.display()))?;

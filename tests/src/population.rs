@@ -1,11 +1,11 @@
 //! Who lives in the simulated cloud: the host list, and how people name its stations.
 
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, bail};
 use rollcall_agent::unit::Mac;
-use rollcall_agent_ebpf::fleet::{Cloud, GATEWAY, mac};
+use rollcall_agent_ebpf::fleet::{Cloud, GATEWAY, V6_LINK_LOCAL, V6_ON_LINK, V6_ROUTED, mac, v6};
 
 /// Name of the cloud's only network. The routed hosts belong to it too: they are reached through its gateway.
 pub const NETWORK: &str = "lab";
@@ -50,6 +50,18 @@ impl Host {
             mac: (!routed).then(|| Mac(mac(octets))),
             tags: [role, if routed { "routed" } else { "onlink" }],
         })
+    }
+}
+
+impl Host {
+    /// Its IPv6 address.
+    pub fn v6(&self) -> Ipv6Addr {
+        v6(if self.mac.is_some() { V6_ON_LINK } else { V6_ROUTED }, self.address.octets()).into()
+    }
+
+    /// Its link-local address, of a host on the link.
+    pub fn link_local(&self) -> Ipv6Addr {
+        v6(V6_LINK_LOCAL, self.address.octets()).into()
     }
 }
 

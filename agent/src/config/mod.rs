@@ -1,10 +1,11 @@
 //! The agent's own configuration: what only it knows. A TOML file, or flags for a first try.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rollcall_agent_ebpf::config::Tags;
 use serde::{Deserialize, Deserializer};
 
 use crate::alarm::RouteConfig;
@@ -14,6 +15,10 @@ use crate::wire::Transmit;
 
 /// The commented template that `rollcall-agent config` prints.
 pub const TEMPLATE: &str = include_str!("template.toml");
+
+mod vlan;
+
+pub use self::vlan::Vlan;
 
 /// All settings, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -51,26 +56,46 @@ pub struct NetworkConfig {
     pub name: String,
     /// The interface that is attached to it.
     pub interface: String,
+    /// VLAN tag or tags of its frames.
+    pub vlan: Option<Vlan>,
     /// Source address of probes.
     pub source: Option<Ipv4Addr>,
+    /// Source address of probes of IPv6 addresses that are not link-local.
+    pub source_v6: Option<Ipv6Addr>,
     /// Gateway for what is not on the link.
     pub gateway: Option<Ipv4Addr>,
+    /// Gateway for IPv6 addresses that are not on the link.
+    pub gateway_v6: Option<Ipv6Addr>,
     /// Prefixes that are on the link.
     pub on_link: Option<Vec<Prefix>>,
 }
 
-/// An IPv4 prefix, as `10.0.0.0/16`.
+/// An IPv4 or IPv6 prefix, as `10.0.0.0/16` or `2001:db8::/64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefix(pub Ipv4Addr, pub u8);
+pub struct Prefix(pub IpAddr, pub u8);
 
 impl FromStr for Prefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("found {text:?}, allowed: an IPv4 prefix as 10.0.0.0/16");
+        let wrong = || format!("found {text:?}, allowed: a prefix as 10.0.0.0/16 or 2001:db8::/64");
         let (address, length) = text.split_once('/').ok_or_else(wrong)?;
-        let length: u8 = length.parse().ok().filter(|length| *length <= 32).ok_or_else(wrong)?;
-        Ok(Prefix(address.parse().map_err(|_| wrong())?, length))
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv6() { 128 } else { 32 };
+        let length: u8 = length.parse().ok().filter(|length| *length <= most).ok_or_else(wrong)?;
+        Ok(Prefix(address, length))
+    }
+}
+
+impl Prefix {
+    /// The same without host bits.
+    fn network(self) -> Self {
+        let Prefix(address, length) = self;
+        let address = match address {
+            IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)).into(),
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)).into(),
+        };
+        Prefix(address, length)
     }
 }
 
@@ -80,15 +105,34 @@ impl<'de> Deserialize<'de> for Prefix {
     }
 }
 
+impl NetworkConfig {
+    /// Of an interface, all else as the kernel knows it.
+    pub fn new(name: &str, interface: &str) -> Self {
+        NetworkConfig {
+            name: name.into(),
+            interface: interface.into(),
+            vlan: None,
+            source: None,
+            source_v6: None,
+            gateway: None,
+            gateway_v6: None,
+            on_link: None,
+        }
+    }
+
+    /// VLAN tags of its frames.
+    pub fn tags(&self) -> Tags {
+        self.vlan.map_or(Tags::default(), |vlan| vlan.0)
+    }
+}
+
 impl FromStr for NetworkConfig {
     type Err = String;
 
     /// `NAME=INTERFACE`, as on the command line.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once('=') {
-            Some((name, interface)) if !name.is_empty() && !interface.is_empty() => {
-                Ok(NetworkConfig { name: name.into(), interface: interface.into(), source: None, gateway: None, on_link: None })
-            }
+            Some((name, interface)) if !name.is_empty() && !interface.is_empty() => Ok(NetworkConfig::new(name, interface)),
             _ => Err(format!("found {text:?}, allowed: NAME=INTERFACE, as tenant-a=eth1")),
         }
     }
@@ -148,15 +192,15 @@ impl Config {
             if !names.insert(name) {
                 mistakes.push(format!("network {name:?}: name: found twice, allowed: each network once"));
             }
-            if !interfaces.insert(interface) {
+            if !interfaces.insert((interface, network.tags().word())) {
                 mistakes.push(format!(
-                    "network {name:?}: interface: found {interface:?} a second time, allowed: one network for each interface"
+                    "network {name:?}: interface: found {interface:?} a second time, allowed: one network for each interface and VLAN"
                 ));
             }
-            for Prefix(address, length) in network.on_link.iter().flatten() {
-                let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
-                if u32::from(*address) & !mask != 0 {
-                    let right = Ipv4Addr::from(u32::from(*address) & mask);
+            for prefix in network.on_link.iter().flatten() {
+                let right = prefix.network();
+                if *prefix != right {
+                    let (Prefix(address, length), Prefix(right, _)) = (prefix, right);
                     mistakes
                         .push(format!("network {name:?}: on_link: found {address}/{length} with host bits set, allowed: {right}/{length}"));
                 }
@@ -217,7 +261,7 @@ mod tests {
         assert_eq!((config.listen, config.pps, config.receive), (default.listen, default.pps, default.receive));
         assert_eq!(config.transmit, default.transmit);
         assert_eq!((config.networks.len(), config.routes.len()), (1, 3));
-        assert_eq!(config.networks[0].on_link, Some(vec![Prefix(Ipv4Addr::new(10, 0, 0, 0), 16)]));
+        assert_eq!(config.networks[0].on_link, Some(vec![Prefix(Ipv4Addr::new(10, 0, 0, 0).into(), 16), "2001:db8::/64".parse().unwrap()]));
     }
 
     #[test]

@@ -14,11 +14,10 @@ use super::class::Class;
 use super::way::Way;
 use super::{Engine, Job, Note, STALL, STALL_MIN};
 use crate::clock::{self, Mono};
-use crate::policy::Method;
 use crate::reply::Program;
 use crate::roster::{Assignment, Plan, Roster};
 use crate::schedule::Timing;
-use crate::unit::{Blind, Mac, Verdict};
+use crate::unit::{Blind, Family, Mac, Verdict};
 use crate::verdict::{Judgement, Thresholds};
 use crate::view::{self, Series, Shown};
 
@@ -43,7 +42,7 @@ impl Engine {
                 network: group.number,
                 timing: Timing::from(policy),
                 thresholds: Thresholds::from(policy),
-                arp: policy.method == Method::Arp,
+                method: policy.method,
                 series,
                 rtt: Histogram::new_from(&view::rtt_histogram()),
             };
@@ -71,7 +70,7 @@ impl Engine {
         self.view.arrays.store(self.arrays.clone());
         info!(target: "reply", before, after, "the arrays grew");
         for (network, error) in lost {
-            self.detached(network, &error.into(), now);
+            self.detached(network, &anyhow::Error::msg(error), now);
         }
     }
 
@@ -173,13 +172,15 @@ impl Engine {
         let record = roster.table.record(assignment.record).ok_or(Blind::NoNetwork)?;
         let class = self.classes.get(assignment.group).ok_or(Blind::NoNetwork)?;
         let network = class.network.ok_or(Blind::NoNetwork)?;
-        if record.address().is_ipv6() {
-            return Err(Blind::Unsupported);
+        let address = record.address();
+        let on_link = self.is_asked_on_link(network, address, class.method, record.mac());
+        if !on_link && self.networks.get(usize::from(network)).is_some_and(|network| !network.sender.can_echo(address)) {
+            return Err(Blind::NoSource);
         }
-        let way = self.way(network, record.address(), class.arp, record.mac());
+        let way = self.way(network, address, on_link, record.mac());
         let (Way::Direct(mac) | Way::Gateway(mac)) = way;
         let timeout_ms = u16::try_from(clock::nanos(class.timing.timeout) / 1_000_000).unwrap_or(u16::MAX);
-        let flags = target::LIVE | if class.arp { target::ARP } else { 0 };
+        let flags = target::LIVE | if on_link { target::ARP } else { 0 } | if address.is_ipv6() { target::V6 } else { 0 };
         let mac = mac.unwrap_or_default().0;
         Ok((Target { address: record.octets(), mac, network, nonce: 0, timeout_ms, flags }, way))
     }
@@ -188,6 +189,7 @@ impl Engine {
     fn follow(&mut self, slot: u32, way: Way, now: Mono) {
         let Some(cell) = self.cells.get_mut(slot as usize) else { return };
         cell.mark(Mark::Routed, matches!(way, Way::Gateway(_)));
+        cell.mark(Mark::V6, self.arrays.address(slot).is_some_and(|octets| Family::of(crate::unit::unmapped(octets)) == Family::V6));
         let Some(class) = self.classes.get(cell.group) else { return };
         let (timing, network) = (class.timing, class.network);
         self.schedule.add(slot, timing, now);

@@ -1,5 +1,6 @@
 //! What the engine itself keeps of each slot.
 
+use crate::unit::Family;
 use crate::verdict::Judgement;
 
 /// The engine's own state of one slot. 16 bytes: four in a cache line.
@@ -29,6 +30,10 @@ pub(super) enum Mark {
     Armed = 1 << 2,
     /// A miss waits for the gateway to show that it is there.
     Doubted = 1 << 3,
+    /// An IPv6 address.
+    V6 = 1 << 4,
+    /// Its MAC was learned, not given.
+    Learned = 1 << 5,
 }
 
 impl Cell {
@@ -46,6 +51,10 @@ impl Cell {
 
     pub(super) fn is_live(&self) -> bool {
         self.has(Mark::Live)
+    }
+
+    pub(super) fn family(&self) -> Family {
+        if self.has(Mark::V6) { Family::V6 } else { Family::V4 }
     }
 
     /// Sets or clears a mark; returns whether it was set.

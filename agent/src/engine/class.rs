@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 
+use crate::policy::Method;
 use crate::schedule::Timing;
 use crate::verdict::Thresholds;
 use crate::view::Series;
@@ -13,7 +14,7 @@ pub(super) struct Class {
     pub(super) network: Option<u16>,
     pub(super) timing: Timing,
     pub(super) thresholds: Thresholds,
-    pub(super) arp: bool,
+    pub(super) method: Method,
     pub(super) series: Arc<Series>,
     pub(super) rtt: Histogram<u64>,
 }

@@ -1,4 +1,6 @@
-//! The gateway of a network: found or lost, and all that lies behind it follows, a piece in each turn.
+//! The gateways of a network, one for each family: found or lost, and all that lies behind one follows, a piece in each turn.
+
+use std::net::IpAddr;
 
 use tracing::{info, warn};
 
@@ -6,14 +8,34 @@ use super::Engine;
 use super::cell::Mark;
 use super::network::GRACE;
 use crate::clock::Mono;
-use crate::unit::{Blind, Mac};
+use crate::unit::{Blind, Family, Mac};
 
 /// Slots that one turn looks at: a few tenths of a millisecond.
 const PIECE: u32 = 4096;
 
+/// A gateway of a network.
+#[derive(Debug, Default)]
+pub(super) struct Gateway {
+    pub(super) address: Option<IpAddr>,
+    pub(super) mac: Option<Mac>,
+    passage: Option<Passage>,
+    /// When it answered last.
+    pub(super) seen: Mono,
+    /// From when to when it was last lost.
+    pub(super) gone: Option<(Mono, Mono)>,
+    /// Slots behind it whose miss counts only once it has shown that it is there.
+    pub(super) doubtful: Vec<u32>,
+}
+
+impl Gateway {
+    pub(super) fn at(address: Option<IpAddr>) -> Self {
+        Gateway { address, ..Gateway::default() }
+    }
+}
+
 /// What the addresses behind a gateway are being told.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Passage {
+struct Passage {
     /// The gateway's MAC; `None`: it is lost.
     mac: Option<Mac>,
     /// The next slot to be told.
@@ -21,47 +43,51 @@ pub(super) struct Passage {
 }
 
 impl Engine {
-    /// The MAC that probes behind the gateway of a network go to, now or as soon as all of them know it.
-    pub(super) fn gateway_mac(&self, number: u16) -> Option<Mac> {
-        let network = self.networks.get(usize::from(number))?;
-        network.gateway_mac.or(network.passage.and_then(|passage| passage.mac))
+    fn gateway_of(&mut self, number: u16, family: Family) -> Option<&mut Gateway> {
+        self.networks.get_mut(usize::from(number)).map(|network| &mut network.gateways[family as usize])
     }
 
-    /// The gateway of a network was found or lost. While it is lost nothing is sent to it; when it is found, only after every
+    /// The MAC that probes behind a gateway of a network go to, now or as soon as all of them know it.
+    pub(super) fn gateway_mac(&self, number: u16, family: Family) -> Option<Mac> {
+        let gateway = &self.networks.get(usize::from(number))?.gateways[family as usize];
+        gateway.mac.or(gateway.passage.and_then(|passage| passage.mac))
+    }
+
+    /// A gateway of a network was found or lost. While it is lost nothing is sent to it; when it is found, only after every
     /// target has its MAC.
-    pub(super) fn gateway(&mut self, number: u16, mac: Option<Mac>, now: Mono) {
+    pub(super) fn gateway(&mut self, number: u16, family: Family, mac: Option<Mac>, now: Mono) {
         let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
-        network.gateway_mac = None;
-        network.passage = Some(Passage { mac, next: 0 });
-        let (name, address) = (&network.name, network.gateway);
+        let (name, gateway) = (&network.name, &mut network.gateways[family as usize]);
+        gateway.mac = None;
+        gateway.passage = Some(Passage { mac, next: 0 });
         match mac {
             Some(mac) => {
-                info!(target: "wire", network = %name, gateway = ?address, %mac, "gateway found");
+                info!(target: "wire", network = %name, gateway = ?gateway.address, %mac, "gateway found");
             }
             None => {
-                warn!(target: "wire", network = %name, gateway = ?address, "the gateway does not answer: what lies behind it is unknown until it does");
-                network.gateway_gone = Some((network.gateway_seen, now));
+                warn!(target: "wire", network = %name, gateway = ?gateway.address, "the gateway does not answer: what lies behind it is unknown until it does");
+                gateway.gone = Some((gateway.seen, now));
             }
         }
-        let doubtful = std::mem::take(&mut network.doubtful);
+        let doubtful = std::mem::take(&mut gateway.doubtful);
         self.settle_doubtful(doubtful, now);
-        self.pass(number, now);
+        self.pass(number, family, now);
     }
 
     /// Tells the next piece of those behind each gateway.
     pub(super) fn gateways(&mut self, now: Mono) {
         for number in 0..self.networks.len() {
-            self.pass(number as u16, now);
+            Family::ALL.into_iter().for_each(|family| self.pass(number as u16, family, now));
         }
     }
 
-    fn pass(&mut self, number: u16, now: Mono) {
-        let Some(Passage { mac, next }) = self.networks.get(usize::from(number)).and_then(|network| network.passage) else { return };
+    fn pass(&mut self, number: u16, family: Family, now: Mono) {
+        let Some(Passage { mac, next }) = self.gateway_of(number, family).and_then(|gateway| gateway.passage) else { return };
         let all = self.cells.len() as u32;
         let end = next.saturating_add(PIECE).min(all);
         for slot in next..end {
             let cell = self.cells[slot as usize];
-            let behind = cell.is_live() && cell.has(Mark::Routed);
+            let behind = cell.is_live() && cell.has(Mark::Routed) && cell.family() == family;
             if behind && self.classes.get(cell.group).is_some_and(|class| class.network == Some(number)) {
                 if let Some(mac) = mac {
                     self.arrays.change(slot, |target| target.mac = mac.0);
@@ -69,11 +95,11 @@ impl Engine {
                 self.set_blind(slot, if mac.is_some() { None } else { Some(Blind::NoGateway) });
             }
         }
-        let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
-        network.passage = (end < all).then_some(Passage { mac, next: end });
-        if network.passage.is_none() && mac.is_some() {
-            network.gateway_mac = mac;
-            network.gateway_gone = network.gateway_gone.map(|(from, _)| (from, now + GRACE));
+        let Some(gateway) = self.gateway_of(number, family) else { return };
+        gateway.passage = (end < all).then_some(Passage { mac, next: end });
+        if gateway.passage.is_none() && mac.is_some() {
+            gateway.mac = mac;
+            gateway.gone = gateway.gone.map(|(from, _)| (from, now + GRACE));
         }
     }
 }

@@ -70,7 +70,8 @@ impl Engine {
             let sequence = cell.judged.wrapping_add(1);
             let elapsed = traces.elapsed(sequence, now.nanos()).map(Duration::from_nanos);
             let sent = now - elapsed.unwrap_or_default();
-            let (network, routed, timeout) = (class.network, cell.has(Mark::Routed), class.timing.timeout);
+            let (network, timeout) = (class.network, class.timing.timeout);
+            let routed = cell.has(Mark::Routed).then(|| cell.family());
             let answered = traces.answered(sequence);
             if !answered && elapsed.is_some_and(|elapsed| elapsed <= timeout) {
                 self.arm(slot, now);
@@ -83,7 +84,7 @@ impl Engine {
                 (false, None) => Some(Outcome::Miss),
             };
             if outcome == Some(Outcome::Miss) {
-                if routed && self.doubts(network, slot, sent + timeout, now) {
+                if routed.is_some_and(|family| self.doubts(network, family, slot, sent + timeout, now)) {
                     return;
                 }
                 self.arrays.age(slot, sequence);
@@ -172,6 +173,7 @@ impl Engine {
         self.view.show(slot, Shown { verdict: judgement.verdict(), blind, misses, since_ms });
         let last_reply_ms = self.stamp_ms(self.view.last_reply(slot));
         let Turn { from, to } = turn;
+        self.doubt_mac(slot, turn);
         self.tell(Note::Turn(Turned { slot, from, to, blind, misses, at_ms: self.wall_ms, since_ms, last_reply_ms }));
     }
 }

@@ -5,6 +5,7 @@
 //! it knows is read by others from the [`View`].
 
 mod apply;
+mod attach;
 mod cell;
 mod class;
 mod gateway;
@@ -23,10 +24,11 @@ use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
+pub use self::attach::{Attached, Attachment};
 use self::cell::Cell;
 use self::class::Classes;
 use self::network::Network;
-pub use self::network::{Attached, Attachment};
+use self::send::Batch;
 use crate::alarm::Key;
 use crate::clock::{self, Mono};
 use crate::priority;
@@ -151,7 +153,6 @@ pub struct Engine {
     job: Option<Job>,
     view: Arc<View>,
     notes: mpsc::UnboundedSender<Note>,
-    start: Mono,
     last: Mono,
     /// Until the next turn.
     tick: Duration,
@@ -196,7 +197,6 @@ impl Engine {
             job: None,
             view,
             notes,
-            start: now,
             last: now,
             tick: TICK,
             wall_ms: clock::unix_ms(SystemTime::now()),
@@ -294,7 +294,7 @@ impl Engine {
             shown.store(count, Ordering::Relaxed);
         }
         self.schedule.slim();
-        self.networks.iter_mut().for_each(|network| network.batch.slim());
+        self.networks.iter_mut().flat_map(|network| &mut network.batches).for_each(Batch::slim);
         self.view.waiting.store(self.schedule.waiting() as u64, Ordering::Relaxed);
         if now.since(self.id_since) >= ID_LIFETIME {
             let before = std::mem::replace(&mut self.id, rand::random_range(1..=u16::MAX));
@@ -307,9 +307,8 @@ impl Engine {
         }
     }
 
-    /// A moment, in hundredths of a second since the start modulo 2^32 (1.3 years), plus one: 0 means never.
     fn stamp(&self, at: Mono) -> u32 {
-        ((at.nanos().saturating_sub(self.start.nanos()) / 10_000_000) as u32).wrapping_add(1).max(1)
+        view::stamp_of(self.view.start, at)
     }
 
     /// The stamp of a moment of the wall clock, also of one before the start: the difference wraps back.

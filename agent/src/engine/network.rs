@@ -1,23 +1,22 @@
 //! The networks: carrier, gateway, MACs to be learned, and the times in which the agent could not see.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tracing::{info, warn};
 
+use super::attach::{Attached, Attachment};
 use super::cell::Mark;
-use super::gateway::Passage;
+use super::gateway::Gateway;
 use super::losses::Losses;
 use super::send::Batch;
 use super::{Engine, Seldom};
 use crate::clock::Mono;
 use crate::link::Interface;
 use crate::packet::Sender;
-use crate::reply::{Program, Receive, Receiver};
 use crate::resolve::{Asker, Resolver};
-use crate::unit::{Blind, Mac};
-use crate::wire::{self, ArpSocket, Socket, Transmit, Transmitter};
+use crate::unit::{Blind, Family};
+use crate::wire::{NeighbourSocket, Transmitter};
 
 /// After blindness ends, what was under way before and shortly after still counts as nothing: bridges and switches
 /// need a moment to forward again.
@@ -33,85 +32,21 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Between two looks at the resolver's socket.
 const RESOLVE: Duration = Duration::from_millis(5);
 
-/// A network with its open sockets.
-pub struct Attachment {
-    /// Its name.
-    pub name: String,
-    /// Its interface.
-    pub interface: Interface,
-    /// The gateway for addresses that are not on the link.
-    pub gateway: Option<Ipv4Addr>,
-    /// Prefixes that are on the link.
-    pub on_link: Vec<(Ipv4Addr, u8)>,
-    /// Who its probes come from.
-    pub sender: Sender,
-    /// A packet socket, for the case that the in-kernel transmitter cannot be used or is not wanted.
-    pub socket: Socket,
-    /// The resolver's socket.
-    pub arp: ArpSocket,
-    /// Which receiver the operator asked for, for the case that the interface is made anew.
-    pub receive: Receive,
-    /// Likewise, which transmitter.
-    pub transmit: Transmit,
-}
-
-impl Attachment {
-    /// Attaches the program to the interface, in the calling thread's network namespace, and chooses the way onto the wire.
-    pub fn attach(self, number: u16, program: &mut Program) -> Result<Attached, anyhow::Error> {
-        let Attachment { name, interface, gateway, on_link, sender, socket, arp, receive, transmit } = self;
-        let receiver = program.attach(number, &interface, receive)?;
-        let (transmitter, refusal) = wire::choose(transmit, program, &interface, sender, socket).with_context(|| {
-            format!("network {name:?}: the in-kernel transmitter cannot be used; with `transmit = \"auto\"` a packet socket is")
-        })?;
-        info!(target: "wire", network = %name, interface = %interface.name, gateway = ?gateway, transmit = transmitter.name(), receive = receiver.name(), "network attached");
-        if let Some(why) = refusal {
-            warn!(target: "wire", network = %name, interface = %interface.name, %why, "probes leave by a packet socket, which costs more CPU");
-        }
-        if receiver == Receiver::Generic && receive == Receive::Auto {
-            warn!(target: "reply", network = %name, interface = %interface.name, "the driver takes no XDP program: replies are received in the generic path, which costs more CPU");
-        }
-        Ok(Attached { name, interface, gateway, on_link, transmitter, arp, receiver })
-    }
-}
-
-/// A network that is attached.
-pub struct Attached {
-    /// Its name.
-    pub name: String,
-    /// Its interface.
-    pub interface: Interface,
-    gateway: Option<Ipv4Addr>,
-    on_link: Vec<(Ipv4Addr, u8)>,
-    transmitter: Box<dyn Transmitter>,
-    arp: ArpSocket,
-    receiver: Receiver,
-}
-
-impl Attached {
-    /// Names of its transmitter and its receiver.
-    pub fn datapath(&self) -> (&'static str, &'static str) {
-        (self.transmitter.name(), self.receiver.name())
-    }
-}
-
 pub(super) struct Network {
     pub(super) name: String,
     pub(super) interface: Interface,
     pub(super) transmitter: Box<dyn Transmitter>,
-    pub(super) batch: Batch,
+    /// Of each family.
+    pub(super) batches: [Batch; 2],
+    pub(super) sender: Sender,
     pub(super) blind: Option<Blind>,
     /// From when to when the agent last could not see it.
     blind_from: Mono,
     blind_to: Mono,
-    arp: ArpSocket,
+    neighbours: NeighbourSocket,
     pub(super) resolver: Resolver,
-    pub(super) gateway: Option<Ipv4Addr>,
-    pub(super) gateway_mac: Option<Mac>,
-    pub(super) passage: Option<Passage>,
-    /// When the gateway answered last.
-    pub(super) gateway_seen: Mono,
-    /// From when to when the gateway was last lost.
-    pub(super) gateway_gone: Option<(Mono, Mono)>,
+    /// Of each family.
+    pub(super) gateways: [Gateway; 2],
     /// The program is attached to the interface.
     attached: bool,
     /// When a network that refused to send was last tried.
@@ -125,30 +60,25 @@ pub(super) struct Network {
     lost_told: Seldom,
     /// Since when the network can be seen again, while no answer has shown that its switches forward again too.
     unproven: Option<Mono>,
-    /// Slots behind the gateway whose miss counts only once the gateway has shown that it is there.
-    pub(super) doubtful: Vec<u32>,
-    on_link: Vec<(Ipv4Addr, u8)>,
+    on_link: Vec<(IpAddr, u8)>,
     resolved: Mono,
 }
 
 impl Network {
     pub(super) fn new(attached: Attached) -> Self {
-        let Attached { name, interface, gateway, on_link, transmitter, arp, .. } = attached;
+        let Attached { name, interface, gateways, on_link, sender, transmitter, neighbours, .. } = attached;
         Network {
             name,
             interface,
             transmitter,
-            batch: Batch::default(),
+            batches: Default::default(),
+            sender,
             blind: None,
             blind_from: Mono::default(),
             blind_to: Mono::default(),
-            arp,
+            neighbours,
             resolver: Resolver::default(),
-            gateway,
-            gateway_mac: None,
-            passage: None,
-            gateway_seen: Mono::default(),
-            gateway_gone: None,
+            gateways: gateways.map(Gateway::at),
             attached: true,
             tried: Mono::default(),
             send_told: Seldom::default(),
@@ -156,7 +86,6 @@ impl Network {
             losses: Losses::default(),
             lost_told: Seldom::default(),
             unproven: None,
-            doubtful: Vec::new(),
             on_link,
             resolved: Mono::default(),
         }
@@ -206,17 +135,24 @@ impl Network {
         }
     }
 
-    /// Whether the gateway's MAC is known.
-    pub(super) fn has_gateway(&self) -> bool {
-        self.gateway_mac.is_some()
+    /// Whether the MAC of the gateway of a family is known.
+    pub(super) fn has_gateway(&self, family: Family) -> bool {
+        self.gateways[family as usize].mac.is_some()
     }
 
     /// Whether an address is reached without a gateway.
-    pub(super) fn is_on_link(&self, address: Ipv4Addr) -> bool {
-        self.on_link.iter().any(|(prefix, length)| {
-            let mask = u32::MAX.checked_shl(32 - u32::from(*length)).unwrap_or(0);
-            (u32::from(address) ^ u32::from(*prefix)) & mask == 0
-        })
+    pub(super) fn is_on_link(&self, address: IpAddr) -> bool {
+        let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        link_local || self.on_link.iter().any(|(prefix, length)| contains(*prefix, *length, address))
+    }
+
+    /// Asks for the gateways' MACs.
+    fn want_gateways(&mut self, now: Mono) {
+        for (family, gateway) in Family::ALL.into_iter().zip(&self.gateways) {
+            if let Some(address) = gateway.address {
+                self.resolver.want(address, Asker::Gateway(family), now);
+            }
+        }
     }
 }
 
@@ -224,9 +160,7 @@ impl Engine {
     pub(super) fn networks_start(&mut self, now: Mono) {
         for number in 0..self.networks.len() {
             let network = &mut self.networks[number];
-            if let Some(gateway) = network.gateway {
-                network.resolver.want(gateway, Asker::Gateway, now);
-            }
+            network.want_gateways(now);
             let running = network.interface.running;
             if !running {
                 self.link(number as u16, false, now);
@@ -281,14 +215,15 @@ impl Engine {
         }
         let interface = attached.interface.clone();
         network.transmitter = attached.transmitter;
-        network.arp = attached.arp;
+        network.neighbours = attached.neighbours;
+        network.sender = attached.sender;
         network.interface = attached.interface;
         network.on_link = attached.on_link;
         network.attached = true;
-        if let Some(gateway) = attached.gateway.filter(|gateway| network.gateway.is_none_or(|known| known == *gateway)) {
-            network.gateway = Some(gateway);
-            network.resolver.want(gateway, Asker::Gateway, now);
+        for (gateway, address) in network.gateways.iter_mut().zip(attached.gateways) {
+            gateway.address = gateway.address.or(address);
         }
+        network.want_gateways(now);
         self.link(number, interface.running, now);
     }
 
@@ -314,9 +249,10 @@ impl Engine {
             let mut found = Vec::new();
             // Answers first: after a stall they may lie there already.
             for _ in 0..ANSWERS {
-                let Ok(Some((address, mac))) = network.arp.answer() else { break };
-                if network.gateway == Some(address) && network.gateway_mac.is_none_or(|known| known == mac) {
-                    network.gateway_seen = now;
+                let Ok(Some((address, mac))) = network.neighbours.answer() else { break };
+                let gateway = &mut network.gateways[Family::of(address) as usize];
+                if gateway.address == Some(address) && gateway.mac.is_none_or(|known| known == mac) {
+                    gateway.seen = now;
                 }
                 found.extend(network.resolver.answered(address, mac, now));
             }
@@ -324,9 +260,10 @@ impl Engine {
             found.extend(network.resolver.advance(now, &mut asks));
             for (address, mac) in asks {
                 // A question that could not be sent is asked again like one that was not answered.
-                let _ = network.arp.ask(address, mac);
+                let _ = network.neighbours.ask(address, mac);
             }
-            let doubtful = if network.gateway_seen == now { std::mem::take(&mut network.doubtful) } else { Vec::new() };
+            let seen = network.gateways.iter_mut().filter(|gateway| gateway.seen == now);
+            let doubtful: Vec<u32> = seen.flat_map(|gateway| std::mem::take(&mut gateway.doubtful)).collect();
             self.view.networks[number].unresolved.store(network.resolver.open() as u64, std::sync::atomic::Ordering::Relaxed);
             for found in found {
                 self.found(number as u16, found, now);
@@ -346,14 +283,15 @@ impl Engine {
 
     /// Whether a miss behind the gateway must wait until the gateway has shown that it is there, after the probe's
     /// deadline. If so it is asked at once.
-    pub(super) fn doubts(&mut self, number: Option<u16>, slot: u32, deadline: Mono, now: Mono) -> bool {
+    pub(super) fn doubts(&mut self, number: Option<u16>, family: Family, slot: u32, deadline: Mono, now: Mono) -> bool {
         let Some(network) = number.and_then(|number| self.networks.get_mut(usize::from(number))) else { return false };
-        if !network.has_gateway() || network.gateway_seen >= deadline {
+        let gateway = &mut network.gateways[family as usize];
+        if gateway.mac.is_none() || gateway.seen >= deadline {
             return false;
         }
-        network.resolver.check(now);
+        network.resolver.check(family, now);
         if !self.cells[slot as usize].mark(Mark::Doubted, true) {
-            network.doubtful.push(slot);
+            gateway.doubtful.push(slot);
         }
         true
     }
@@ -366,8 +304,9 @@ impl Engine {
         }
     }
 
-    /// Why a probe that was sent then and not answered says nothing; `None`: it does say something.
-    pub(super) fn blindness(&self, network: Option<u16>, routed: bool, sent: Option<Mono>, timeout: Duration) -> Option<Blind> {
+    /// Why a probe that was sent then and not answered says nothing; `None`: it does say something. `routed`: by which family's
+    /// gateway it went.
+    pub(super) fn blindness(&self, network: Option<u16>, routed: Option<Family>, sent: Option<Mono>, timeout: Duration) -> Option<Blind> {
         let Some(sent) = sent else { return Some(Blind::Overload) };
         let overlaps = |from: Mono, to: Mono| sent <= to && sent + timeout >= from;
         if self.stalled.is_some_and(|(from, to)| overlaps(from, to)) {
@@ -378,15 +317,33 @@ impl Engine {
             Some(blind) => Some(blind),
             None if network.losses.cover(sent) => Some(Blind::SendError),
             None if network.blind_to > Mono::default() && overlaps(network.blind_from, network.blind_to) => Some(Blind::LinkDown),
-            None if routed && network.gateway_mac.is_none() => Some(Blind::NoGateway),
-            None if routed && network.gateway_gone.is_some_and(|(from, to)| overlaps(from, to)) => Some(Blind::NoGateway),
-            None => None,
+            None => {
+                let gateway = &network.gateways[routed? as usize];
+                let gone = gateway.mac.is_none() || gateway.gone.is_some_and(|(from, to)| overlaps(from, to));
+                gone.then_some(Blind::NoGateway)
+            }
         }
     }
 
     /// Whether the gateway is known that the probes of a slot pass.
     pub(super) fn has_gateway(&self, slot: u32) -> bool {
-        let network = self.classes.get(self.cells[slot as usize].group).and_then(|class| self.networks.get(usize::from(class.network?)));
-        network.is_some_and(Network::has_gateway)
+        let cell = &self.cells[slot as usize];
+        let network = self.classes.get(cell.group).and_then(|class| self.networks.get(usize::from(class.network?)));
+        network.is_some_and(|network| network.has_gateway(cell.family()))
+    }
+}
+
+/// Whether a prefix contains an address.
+fn contains(prefix: IpAddr, length: u8, address: IpAddr) -> bool {
+    match (prefix, address) {
+        (IpAddr::V4(prefix), IpAddr::V4(address)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            (address.to_bits() ^ prefix.to_bits()) & mask == 0
+        }
+        (IpAddr::V6(prefix), IpAddr::V6(address)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            (address.to_bits() ^ prefix.to_bits()) & mask == 0
+        }
+        _ => false,
     }
 }

@@ -12,7 +12,7 @@ use super::{Engine, TICK};
 use crate::clock::{self, Mono};
 use crate::reply::{leads, prefetch};
 use crate::schedule::LAG_MAX;
-use crate::unit::Blind;
+use crate::unit::{Blind, Family};
 use crate::verdict::Outcome;
 use crate::view::VERY_LATE;
 
@@ -22,7 +22,7 @@ const SEND_STALL: Duration = Duration::from_millis(20);
 /// How many slots ahead of the one in hand memory is asked for: memory answers within the time that so many take.
 pub(super) const AHEAD: usize = 16;
 
-/// Probes of one network that are sent together. What does not leave stays for the next turn.
+/// Probes of one network and family that are sent together. What does not leave stays for the next turn.
 #[derive(Default)]
 pub(super) struct Batch {
     slots: Vec<u32>,
@@ -71,7 +71,7 @@ impl Engine {
         }
         self.throttle.spend(taken);
         for number in 0..self.networks.len() {
-            self.flush(number, now, &mut skipped);
+            Family::ALL.into_iter().for_each(|family| self.flush(number, family, now, &mut skipped));
         }
         for slot in skipped.drain(..) {
             self.skip(slot, Blind::Overload, now);
@@ -94,8 +94,8 @@ impl Engine {
         let Some(class) = self.classes.get(group) else { return false };
         let Some(network) = class.network.and_then(|number| self.networks.get_mut(usize::from(number))) else { return false };
         // Only what makes probing impossible: any other blindness ends with the next probe that says something.
-        let nowhere = matches!(cell.judgement.blind(), Some(Blind::NoMac | Blind::NoNetwork | Blind::Unsupported));
-        if network.blind.is_some() || nowhere || (cell.has(Mark::Routed) && !network.has_gateway()) {
+        let nowhere = matches!(cell.judgement.blind(), Some(Blind::NoMac | Blind::NoNetwork | Blind::NoSource));
+        if network.blind.is_some() || nowhere || (cell.has(Mark::Routed) && !network.has_gateway(cell.family())) {
             return false;
         }
         let Some(traces) = self.arrays.sent(slot) else { return false };
@@ -114,20 +114,24 @@ impl Engine {
         if open >= 2 && elapsed(newest.wrapping_sub(1)).is_some_and(|elapsed| elapsed <= class.timing.timeout) {
             return false;
         }
-        network.batch.slots.push(slot);
-        network.batch.notes.push(Due { at: due, group, confirms });
+        let batch = &mut network.batches[cell.family() as usize];
+        batch.slots.push(slot);
+        batch.notes.push(Due { at: due, group, confirms });
         true
     }
 
-    fn flush(&mut self, number: usize, now: Mono, skipped: &mut Vec<u32>) {
+    fn flush(&mut self, number: usize, family: Family, now: Mono, skipped: &mut Vec<u32>) {
         let Some(network) = self.networks.get_mut(number) else { return };
-        let mut batch = std::mem::take(&mut network.batch);
+        if network.batches[family as usize].slots.is_empty() {
+            return;
+        }
+        let mut batch = std::mem::take(&mut network.batches[family as usize]);
         let outdated = batch.notes.iter().take_while(|note| now.since(note.at) > LAG_MAX).count();
         skipped.extend(&batch.slots[..outdated]);
         batch.drop_first(outdated);
         if !batch.slots.is_empty() {
             let before = clock::now();
-            let departure = network.transmitter.transmit(&self.program, &batch.slots, self.id, &clock::now);
+            let departure = network.transmitter.transmit(&self.program, &batch.slots, family, self.id, &clock::now);
             let after = clock::now();
             if after.since(before) > SEND_STALL {
                 // Stopped between noting a send time and sending: what was under way then says nothing.
@@ -151,7 +155,7 @@ impl Engine {
             }
         }
         if let Some(network) = self.networks.get_mut(number) {
-            network.batch = batch;
+            network.batches[family as usize] = batch;
         }
     }
 

@@ -2,10 +2,15 @@
 
 use std::net::IpAddr;
 
+use tracing::info;
+
 use super::Engine;
+use super::cell::Mark;
 use crate::clock::Mono;
+use crate::policy::Method;
 use crate::resolve::{Asker, Found};
-use crate::unit::{Mac, unmapped};
+use crate::unit::{Blind, Family, Mac, Verdict, unmapped};
+use crate::verdict::Turn;
 
 /// Where the probes of an address go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,38 +22,77 @@ pub(super) enum Way {
 }
 
 impl Engine {
-    /// How an address of a network is reached: ARP is asked on the link only, ICMP may have to pass the gateway.
-    pub(super) fn way(&self, number: u16, address: IpAddr, arp: bool, mac: Option<Mac>) -> Way {
-        let (Some(network), IpAddr::V4(v4)) = (self.networks.get(usize::from(number)), address) else { return Way::Direct(mac) };
-        if arp || network.is_on_link(v4) { Way::Direct(mac) } else { Way::Gateway(self.gateway_mac(number)) }
+    /// Whether an address is asked for on the link, rather than pinged. An address whose MAC the list gives is on the link, whatever
+    /// prefixes the agent has there.
+    pub(super) fn is_asked_on_link(&self, number: u16, address: IpAddr, method: Method, mac: Option<Mac>) -> bool {
+        match method {
+            Method::Arp => true,
+            Method::Icmp => false,
+            Method::Auto => mac.is_some() || self.networks.get(usize::from(number)).is_some_and(|network| network.is_on_link(address)),
+        }
+    }
+
+    /// How an address of a network is reached: neighbours are asked on the link only, ICMP may have to pass the gateway.
+    pub(super) fn way(&self, number: u16, address: IpAddr, on_link: bool, mac: Option<Mac>) -> Way {
+        let Some(network) = self.networks.get(usize::from(number)) else { return Way::Direct(mac) };
+        if on_link || network.is_on_link(address) { Way::Direct(mac) } else { Way::Gateway(self.gateway_mac(number, Family::of(address))) }
     }
 
     /// Begins to ask for the MAC of a slot's address.
     pub(super) fn learn(&mut self, network: u16, address: IpAddr, slot: u32, now: Mono) {
-        if let (Some(network), IpAddr::V4(v4)) = (self.networks.get_mut(usize::from(network)), address) {
-            network.resolver.want(v4, Asker::Slot(slot), now);
+        if let Some(network) = self.networks.get_mut(usize::from(network)) {
+            network.resolver.want(address, Asker::Slot(slot), now);
         }
     }
 
     /// Stops asking for it.
     pub(super) fn unlearn(&mut self, network: u16, address: IpAddr, slot: u32) {
-        if let (Some(network), IpAddr::V4(v4)) = (self.networks.get_mut(usize::from(network)), address) {
-            network.resolver.forget(v4, slot);
+        if let Some(network) = self.networks.get_mut(usize::from(network)) {
+            network.resolver.forget(address, slot);
         }
     }
 
     pub(super) fn found(&mut self, number: u16, found: Found, now: Mono) {
         match found {
-            Found::Mac(Asker::Slot(slot), mac) => self.point(slot, mac),
-            Found::Mac(Asker::Gateway, mac) => self.gateway(number, Some(mac), now),
-            Found::GatewayLost => self.gateway(number, None, now),
+            Found::Mac(Asker::Slot(slot), mac) => self.point(number, slot, mac, now),
+            Found::Mac(Asker::Gateway(family), mac) => self.gateway(number, family, Some(mac), now),
+            Found::GatewayLost(family) => self.gateway(number, family, None, now),
         }
     }
 
     /// Points the probes of a slot at a MAC that was learned.
-    fn point(&mut self, slot: u32, mac: Mac) {
+    fn point(&mut self, number: u16, slot: u32, mac: Mac, now: Mono) {
+        let (Some(target), Some(address)) = (self.arrays.target(slot), self.address(slot)) else { return };
+        let Some(cell) = self.cells.get_mut(slot as usize) else { return };
+        cell.mark(Mark::Learned, true);
+        let before = Mac(target.mac);
+        if before == mac {
+            // The same as before, and it is silent all the same. A switch may have answered for it: the question stays open.
+            if let Some(network) = self.networks.get_mut(usize::from(number)) {
+                network.resolver.again(address, slot, now);
+            }
+            return;
+        }
+        if before.is_unicast() {
+            info!(target: "wire", %address, %before, %mac, "a silent address has another MAC now: probes go there");
+        }
         self.arrays.change(slot, |target| target.mac = mac.0);
-        self.set_blind(slot, None);
+        if cell.judgement.blind() == Some(Blind::NoMac) {
+            self.set_blind(slot, None);
+        }
+    }
+
+    /// A verdict turned: the MAC of an address that fell silent is learned anew, where it was learned before.
+    pub(super) fn doubt_mac(&mut self, slot: u32, turn: Turn) {
+        let Some(cell) = self.cells.get(slot as usize).filter(|cell| cell.has(Mark::Learned) && !cell.has(Mark::Routed)) else { return };
+        let (Some(network), Some(address)) = (self.classes.get(cell.group).and_then(|class| class.network), self.address(slot)) else {
+            return;
+        };
+        match (turn.from, turn.to) {
+            (_, Verdict::Down) => self.learn(network, address, slot, self.last),
+            (Verdict::Down, Verdict::Up) => self.unlearn(network, address, slot),
+            _ => {}
+        }
     }
 
     /// The address of a slot, from `TARGET`; also of one that was silenced.

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rollcall_agent_ebpf::config::Tags;
 use rollcall_agent_ebpf::target::{self, Target};
-use rollcall_agent_ebpf::{board, config, index, others, run};
+use rollcall_agent_ebpf::{board, config, evidence, index, others, run};
 
 use super::region::Region;
 use crate::unit::Mac;
 
-/// `TARGET`, `SENT`, `BOARD`, `INDEX`, `OTHERS`, `CONFIG`, `NETWORKS`, `RUN` and `DUE` of one loaded program.
+/// `TARGET`, `SENT`, `BOARD`, `INDEX`, `OTHERS`, `EVIDENCE`, `CONFIG`, `NETWORKS`, `RUN` and `DUE` of one loaded program.
 #[derive(Debug)]
 pub struct Arrays {
     pub(super) target: Region<{ target::WORDS }>,
@@ -16,6 +17,7 @@ pub struct Arrays {
     pub(super) board: Region<{ board::BOARD_WORDS }>,
     pub(super) index: Region<{ index::BUCKET_WORDS }>,
     pub(super) others: Region<{ others::WORDS }>,
+    pub(super) evidence: Region<{ evidence::WORDS }>,
     pub(super) config: Region<{ config::WORDS }>,
     pub(super) networks: Region<{ config::NETWORK_WORDS }>,
     pub(super) run: Region<{ run::WORDS }>,
@@ -28,6 +30,19 @@ pub struct Arrays {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no room in the reply index for this address")]
 pub struct IndexFull;
+
+/// What somebody on the way said of a probe that did not arrive (ICMP error, RFC 792 or RFC 4443).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// ICMP type; of ICMPv6 where the address is an IPv6 one.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// Who said it, IPv4 mapped.
+    pub from: [u8; 16],
+    /// When, in milliseconds of the monotonic clock.
+    pub at_ms: u64,
+}
 
 /// What became of one probe, as far as `SENT` and `BOARD` say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +101,7 @@ impl Arrays {
             + self.board.bytes()
             + self.index.bytes()
             + self.others.bytes()
+            + self.evidence.bytes()
             + self.config.bytes()
             + self.networks.bytes()
             + self.run.bytes()
@@ -108,6 +124,7 @@ impl Arrays {
             board[0].store(board::fresh(sequence), Ordering::Relaxed);
         }
         self.forget_other(slot);
+        self.forget_evidence(slot);
         self.store_target(slot, target);
         Ok(())
     }
@@ -135,6 +152,7 @@ impl Arrays {
             board.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         }
         self.forget_other(slot);
+        self.forget_evidence(slot);
         if let Some(words) = self.target.words(slot) {
             self.index_remove(slot, &Target::from_words(load(words)));
         }
@@ -192,7 +210,7 @@ impl Arrays {
     }
 
     /// The entries of `OTHERS` in which a slot may stand.
-    fn others_of(&self, slot: u32) -> impl Iterator<Item = &[AtomicU64; others::WORDS]> {
+    pub(super) fn others_of(&self, slot: u32) -> impl Iterator<Item = &[AtomicU64; others::WORDS]> {
         let entries = self.others.len() as u32;
         (0..others::PROBES).filter_map(move |step| self.others.words(others::place(slot, step, entries)))
     }
@@ -254,18 +272,58 @@ impl Arrays {
         }
     }
 
-    /// Says which network an interface belongs to, and its MAC. False: no room near its place.
-    pub fn set_network(&self, interface: u32, network: u16, mac: Mac) -> bool {
-        let places = || (0..config::NETWORK_PROBES).filter_map(|step| self.networks.words(config::network_place(interface, step)));
-        let same = places().find(|words| config::network(words[0].load(Ordering::Relaxed), interface).is_some());
-        match same.or_else(|| places().find(|words| words[0].load(Ordering::Relaxed) == 0)) {
+    /// Says which network an interface belongs to, with frames that carry these tags, and its MAC. False: no room near its place.
+    pub fn set_network(&self, interface: u32, tags: Tags, network: u16, mac: Mac) -> bool {
+        const KEY: usize = config::NETWORK_KEY;
+        let tags = tags.word();
+        let places = || (0..config::NETWORK_PROBES).filter_map(|step| self.networks.words(config::network_place(interface, tags, step)));
+        let same = places().find(|words| {
+            let there = config::network(words[KEY].load(Ordering::Relaxed), interface).is_some();
+            there && words[config::NETWORK_TAGS].load(Ordering::Relaxed) == tags
+        });
+        match same.or_else(|| places().find(|words| words[KEY].load(Ordering::Relaxed) == 0)) {
             Some(words) => {
-                words[1].store(config::mac_word(mac.0), Ordering::Release);
-                words[0].store(config::network_entry(interface, network), Ordering::Release);
+                words[config::NETWORK_TAGS].store(tags, Ordering::Release);
+                words[config::NETWORK_MAC].store(config::mac_word(mac.0), Ordering::Release);
+                words[KEY].store(config::network_entry(interface, network), Ordering::Release);
                 true
             }
             None => false,
         }
+    }
+
+    /// Forgets the interface of a network, which is gone: its number may become another's.
+    pub fn unset_network(&self, network: u16) {
+        for words in (0..config::NETWORKS).filter_map(|place| self.networks.words(place)) {
+            let key = words[config::NETWORK_KEY].load(Ordering::Relaxed);
+            if config::network(key, key as u32) == Some(network) {
+                words[config::NETWORK_KEY].store(0, Ordering::Release);
+            }
+        }
+    }
+
+    /// What somebody on the way said last of a probe of this slot.
+    pub fn evidence(&self, slot: u32) -> Option<Evidence> {
+        let entry = self.evidence_of(slot).find(|entry| entry[evidence::KEY].load(Ordering::Acquire) == others::key(slot))?;
+        let [key, value, high, low] = load(entry);
+        let same = key == others::key(slot) && entry[evidence::KEY].load(Ordering::Acquire) == key;
+        let [high, low] = [high, low].map(u64::to_le_bytes);
+        let mut from = [0; 16];
+        from[..8].copy_from_slice(&high);
+        from[8..].copy_from_slice(&low);
+        let [kind, code] = evidence::because(value);
+        same.then_some(Evidence { kind, code, from, at_ms: evidence::at_ms(value) })
+    }
+
+    fn evidence_of(&self, slot: u32) -> impl Iterator<Item = &[AtomicU64; evidence::WORDS]> {
+        let entries = self.evidence.len() as u32;
+        (0..evidence::PROBES).filter_map(move |step| self.evidence.words(others::place(slot, step, entries)))
+    }
+
+    fn forget_evidence(&self, slot: u32) {
+        self.evidence_of(slot)
+            .filter(|entry| entry[evidence::KEY].load(Ordering::Relaxed) == others::key(slot))
+            .for_each(|entry| entry[evidence::KEY].store(0, Ordering::Release));
     }
 
     /// Tells the program the sizes of the arrays that it looks things up in.
@@ -273,6 +331,7 @@ impl Arrays {
         if let Some(words) = self.config.words(0) {
             words[config::BUCKETS].store(self.index.len() as u64, Ordering::Release);
             words[config::OTHERS].store(self.others.len() as u64, Ordering::Release);
+            words[config::EVIDENCE].store(self.evidence.len() as u64, Ordering::Release);
         }
     }
 
@@ -282,7 +341,7 @@ impl Arrays {
         (0..index::PROBES).filter_map(move |step| self.index.words(index::bucket(hash, step, buckets))).flatten()
     }
 
-    fn index_insert(&self, slot: u32, target: &Target) -> Result<(), IndexFull> {
+    pub(super) fn index_insert(&self, slot: u32, target: &Target) -> Result<(), IndexFull> {
         let hash = index::hash(target.network, &target.address);
         let entry = u64::from(index::entry(hash, slot));
         for word in self.index_words(hash) {
@@ -310,64 +369,8 @@ impl Arrays {
             }
         }
     }
-
-    /// Copies targets and configuration of a smaller set and builds the index: all that only userspace writes.
-    pub(super) fn adopt(&self, old: &Arrays) -> Result<(), IndexFull> {
-        self.adopt_targets(old);
-        (0..old.capacity())
-            .filter_map(|slot| Some((slot, old.target(slot)?)))
-            .try_for_each(|(slot, target)| self.index_insert(slot, &target))
-    }
-
-    /// Copies targets and configuration again, as they are now: MACs may have been learned since [`Arrays::adopt`], the
-    /// identifier changed, an interface made anew. Who is in the index has not changed: only plans do that.
-    pub(super) fn adopt_targets(&self, old: &Arrays) {
-        copy(&old.config, &self.config);
-        copy(&old.networks, &self.networks);
-        self.set_sizes();
-        copy(&old.target, &self.target);
-    }
-
-    /// Copies `SENT`, `BOARD` and `OTHERS` of a smaller set, just before the programs are swapped.
-    pub(super) fn adopt_traces(&self, old: &Arrays) {
-        copy(&old.sent, &self.sent);
-        copy(&old.board, &self.board);
-        for from in (0..old.others.len() as u32).filter_map(|place| old.others.words(place)) {
-            let Some(slot) = others::slot(from[others::KEY].load(Ordering::Acquire)) else { continue };
-            if let Some(to) = self.others_of(slot).find(|entry| entry[others::KEY].load(Ordering::Relaxed) == 0) {
-                to[others::VALUE].store(from[others::VALUE].load(Ordering::Relaxed), Ordering::Relaxed);
-                to[others::KEY].store(others::key(slot), Ordering::Release);
-            }
-        }
-    }
-
-    /// Takes over replies that reached the old set between [`Arrays::adopt_traces`] and the swap of the programs.
-    pub(super) fn adopt_stragglers(&self, old: &Arrays) {
-        for slot in 0..old.capacity() {
-            let (Some(from), Some(to)) = (old.board.words(slot), self.board.words(slot)) else { continue };
-            let (old_word, new_word) = (from[0].load(Ordering::Acquire), to[0].load(Ordering::Acquire));
-            if old_word == new_word {
-                continue;
-            }
-            let word = match board::newest(old_word).wrapping_sub(board::newest(new_word)) {
-                0 => board::merged(new_word, old_word),
-                1..0x8000 => old_word,
-                _ => continue,
-            };
-            // Lost only to a reply that came in just now, which is newer.
-            let _ = to[0].compare_exchange(new_word, word, Ordering::AcqRel, Ordering::Relaxed);
-        }
-    }
 }
 
-fn load<const N: usize>(words: &[AtomicU64; N]) -> [u64; N] {
+pub(super) fn load<const N: usize>(words: &[AtomicU64; N]) -> [u64; N] {
     std::array::from_fn(|i| words[i].load(Ordering::Acquire))
-}
-
-fn copy<const WORDS: usize>(from: &Region<WORDS>, to: &Region<WORDS>) {
-    for element in 0..from.len().min(to.len()) as u32 {
-        if let (Some(from), Some(to)) = (from.words(element), to.words(element)) {
-            from.iter().zip(to).for_each(|(from, to)| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed));
-        }
-    }
 }

@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use aya::TestRun as _;
 use aya::programs::{ProgramError, RawTracePoint, TestRunAttrs, TestRunOptions, Xdp};
-use rollcall_agent_ebpf::run;
+use rollcall_agent_ebpf::{probe, run};
 
 use super::arrays::leads;
 use super::{PROGRAM, Program, ReplyError, chain};
-use crate::packet::{LEN, Words};
+use crate::packet::{LEN_MAX, Templates};
 
 /// Frames that the program makes between two deliveries to the driver: fewer cost more CPU, more make the first ones wait for
 /// the last, which is in their RTT, and overflow the rings of drivers (256 frames in drivers/net/veth.c). See PERFORMANCE.md.
@@ -61,8 +61,8 @@ impl Program {
     }
 
     /// Makes and sends one probe for each slot, at most [`run::DUE_MAX`], out of an interface of the calling thread's
-    /// network namespace.
-    pub fn generate(&self, interface: u32, words: &Words, slots: &[u32]) -> Generated {
+    /// network namespace. All are of one length, in bytes: that of the network's probes of IPv4, or of IPv6 addresses.
+    pub fn generate(&self, interface: u32, templates: &Templates, length: usize, slots: &[u32]) -> Generated {
         let slots = &slots[..slots.len().min(run::DUE_MAX)];
         let failed = |error| Generated { made: 0, dropped: 0, error: Some(error) };
         let Some(state) = self.arrays.run.words(0) else { return failed(io::ErrorKind::NotFound.into()) };
@@ -76,15 +76,25 @@ impl Program {
         // By now the first targets have come, and the rest is on its way.
         leaders(slots).for_each(|slot| self.arrays.prefetch_index(slot));
         state[run::INTERFACE].store(interface.into(), Relaxed);
-        state[run::SUMS].store(words.sums, Relaxed);
-        state[run::TEMPLATE_ARP..].iter().zip(words.arp).for_each(|(to, word)| to.store(word, Relaxed));
-        state[run::TEMPLATE_ECHO..].iter().zip(words.echo).for_each(|(to, word)| to.store(word, Relaxed));
+        state[run::TAGS].store(templates.tags, Relaxed);
+        let put = |at: usize, words: &[u64]| state[at..].iter().zip(words).for_each(|(to, word)| to.store(*word, Relaxed));
+        if length < probe::LEN_V6 {
+            state[run::SUMS].store(templates.sums, Relaxed);
+            put(run::TEMPLATE_ARP, &templates.arp);
+            put(run::TEMPLATE_ECHO, &templates.echo);
+        } else {
+            state[run::SUMS_V6].store(templates.sums_v6, Relaxed);
+            put(run::SOURCE_LINK, &templates.sources[0]);
+            put(run::SOURCE_GLOBAL, &templates.sources[1]);
+            put(run::TEMPLATE_SOLICITATION, &templates.solicitation);
+            put(run::TEMPLATE_ECHO_V6, &templates.echo_v6);
+        }
         for at in [run::DROPPED, run::REFUSED, run::CURSOR] {
             state[at].store(0, Relaxed);
         }
         state[run::ACTIVE].store(1, Relaxed);
         state[run::END].store(slots.len() as u64, Release);
-        let result = self.live_frames(slots.len() as u32);
+        let result = self.live_frames(slots.len() as u32, length);
         let made = state[run::CURSOR].load(Acquire) as usize;
         state[run::END].store(0, Release);
         state[run::ACTIVE].store(0, Relaxed);
@@ -92,12 +102,12 @@ impl Program {
         Generated { made, dropped: dropped.min(made), error: result.err() }
     }
 
-    fn live_frames(&self, count: u32) -> io::Result<()> {
+    fn live_frames(&self, count: u32, length: usize) -> io::Result<()> {
         let program = self.ebpf.program(PROGRAM).ok_or(io::ErrorKind::NotFound)?;
         let program: &Xdp = program.try_into().map_err(|error: ProgramError| io::Error::other(error.to_string()))?;
-        let frame = [0; LEN];
+        let frame = [0; LEN_MAX];
         let attrs = TestRunAttrs::new().xdp_live_frames(if count < MANY { BATCH } else { BATCH_MANY });
-        let options = TestRunOptions { data_in: Some(&frame), repeat: count, attrs, ..TestRunOptions::new() };
+        let options = TestRunOptions { data_in: frame.get(..length), repeat: count, attrs, ..TestRunOptions::new() };
         match program.test_run(options) {
             Ok(_) => Ok(()),
             Err(ProgramError::SyscallError(error)) => Err(error.io_error),

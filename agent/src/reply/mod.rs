@@ -4,11 +4,12 @@
 //! of a network, native where the driver can, else generic. Attachments are links: they vanish with the process.
 //! [`Program::grow`] replaces a program by one with larger arrays while replies keep coming in.
 
+mod adopt;
 mod arrays;
 mod generator;
 mod region;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,20 +18,21 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
+use rollcall_agent_ebpf::config::Tags;
 use rollcall_agent_ebpf::reason::{self, Reason};
-use rollcall_agent_ebpf::{SLOTS_MAX, config, index, others, run};
+use rollcall_agent_ebpf::{SLOTS_MAX, config, evidence, index, others, run};
 use serde::{Deserialize, Serialize};
 
 use crate::link::Interface;
 
-pub use arrays::{Arrays, IndexFull, Traces, leads};
+pub use arrays::{Arrays, Evidence, IndexFull, Traces, leads};
 pub use generator::Generated;
 pub use region::{Region, prefetch};
 
 /// The XDP program, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ROLLCALL_XDP"));
 /// Its name; the number is [`rollcall_agent_ebpf::VERSION`].
-const PROGRAM: &str = "rollcall_v3";
+const PROGRAM: &str = "rollcall_v4";
 
 /// Which receiver the operator asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -100,7 +102,15 @@ pub struct Program {
     counters: PerCpuArray<MapData, u64>,
     /// What programs before this one counted.
     counted: [u64; reason::COUNT as usize],
-    links: BTreeMap<u16, XdpLinkId>,
+    /// By interface.
+    links: BTreeMap<u32, Link>,
+}
+
+/// An attachment to an interface, and the networks that it is for: several where frames carry VLAN tags.
+struct Link {
+    id: XdpLinkId,
+    receiver: Receiver,
+    networks: BTreeSet<u16>,
 }
 
 impl Program {
@@ -110,13 +120,14 @@ impl Program {
             return Err(ReplyError::TooMany { wanted: u64::from(slots) });
         }
         let slots = slots.max(1);
-        let (buckets, others) = (index::buckets(slots), others::entries(slots));
+        let (buckets, others, evidence) = (index::buckets(slots), others::entries(slots), evidence::entries(slots));
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("TARGET", slots)
             .map_max_entries("SENT", slots)
             .map_max_entries("BOARD", slots)
             .map_max_entries("INDEX", buckets)
             .map_max_entries("OTHERS", others)
+            .map_max_entries("EVIDENCE", evidence)
             .load(OBJECT)
             .map_err(|error| ReplyError::Load(chain(&error)))?;
         let program: &mut Xdp = ebpf
@@ -131,6 +142,7 @@ impl Program {
             board: region(&mut ebpf, "BOARD", slots)?,
             index: region(&mut ebpf, "INDEX", buckets)?,
             others: region(&mut ebpf, "OTHERS", others)?,
+            evidence: region(&mut ebpf, "EVIDENCE", evidence)?,
             config: region(&mut ebpf, "CONFIG", 1)?,
             networks: region(&mut ebpf, "NETWORKS", config::NETWORKS)?,
             run: region(&mut ebpf, "RUN", 1)?,
@@ -151,14 +163,18 @@ impl Program {
     }
 
     /// Attaches to the interface of a network, in the calling thread's network namespace.
-    pub fn attach(&mut self, network: u16, interface: &Interface, wish: Receive) -> Result<Receiver, ReplyError> {
+    pub fn attach(&mut self, network: u16, interface: &Interface, tags: Tags, wish: Receive) -> Result<Receiver, ReplyError> {
         let name = &interface.name;
         if interface.index == run::LOOPBACK {
             let detail = "hosts are not behind the loopback interface; name the interface that they are reached by".into();
             return Err(ReplyError::Attach { interface: name.into(), detail });
         }
-        if !self.arrays.set_network(interface.index, network, interface.mac) {
+        if !self.arrays.set_network(interface.index, tags, network, interface.mac) {
             return Err(ReplyError::Attach { interface: name.into(), detail: "too many interfaces".into() });
+        }
+        if let Some(link) = self.links.get_mut(&interface.index) {
+            link.networks.insert(network);
+            return Ok(link.receiver);
         }
         let modes: &[_] = match wish {
             Receive::Auto => &[(Receiver::Native, XdpMode::Driver), (Receiver::Generic, XdpMode::Skb)],
@@ -168,8 +184,8 @@ impl Program {
         let mut refusals = Vec::new();
         for (receiver, mode) in modes {
             match self.xdp()?.attach_to_if_index(interface.index, *mode) {
-                Ok(link) => {
-                    self.links.insert(network, link);
+                Ok(id) => {
+                    self.links.insert(interface.index, Link { id, receiver: *receiver, networks: [network].into() });
                     return Ok(*receiver);
                 }
                 Err(error) if is_taken(&error) => {
@@ -181,13 +197,18 @@ impl Program {
         Err(ReplyError::Attach { interface: name.into(), detail: refusals.join("; ") })
     }
 
-    /// Detaches from the interface of a network.
+    /// Leaves the interface of a network, and detaches from it where no other network is there.
     pub fn detach(&mut self, network: u16) {
-        if let Some(link) = self.links.remove(&network)
+        self.arrays.unset_network(network);
+        for link in self.links.values_mut() {
+            link.networks.remove(&network);
+        }
+        let empty = self.links.iter().find(|(_, link)| link.networks.is_empty()).map(|(interface, _)| *interface);
+        if let Some(link) = empty.and_then(|interface| self.links.remove(&interface))
             && let Ok(xdp) = self.xdp()
         {
             // The only failure is that the interface is gone, and then so is the attachment.
-            let _ = xdp.detach(link);
+            let _ = xdp.detach(link.id);
         }
     }
 
@@ -204,14 +225,14 @@ impl Program {
     /// ([`Program::prepare`]) and what the kernel wrote, swaps the attached programs in place, then fetches what came in
     /// meanwhile. Returns the networks whose attachment could not be moved, because the interface is gone: they are
     /// attached no more.
-    pub fn take_over(&mut self, old: &mut Program) -> Vec<(u16, ReplyError)> {
+    pub fn take_over(&mut self, old: &mut Program) -> Vec<(u16, String)> {
         self.arrays.adopt_targets(&old.arrays);
         self.arrays.adopt_traces(&old.arrays);
         let mut lost = Vec::new();
-        for (network, link) in std::mem::take(&mut old.links) {
-            match self.move_link(old, link) {
-                Ok(link) => drop(self.links.insert(network, link)),
-                Err(error) => lost.push((network, error)),
+        for (interface, link) in std::mem::take(&mut old.links) {
+            match self.move_link(old, link.id) {
+                Ok(id) => drop(self.links.insert(interface, Link { id, ..link })),
+                Err(error) => lost.extend(link.networks.into_iter().map(|network| (network, error.to_string()))),
             }
         }
         self.arrays.adopt_stragglers(&old.arrays);

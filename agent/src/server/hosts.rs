@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::body::Body;
@@ -15,12 +16,15 @@ use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
 
+use super::explain::{Subject, explain, meaning};
 use super::row::{Row, Source};
 use super::stamp::Stamp;
 use super::{Agent, Refusal};
-use crate::api::{AddressDetail, AddressReport, HostDetail};
+use crate::api::{AddressDetail, AddressReport, Evidence, HostDetail};
+use crate::clock::{self, rfc3339};
+use crate::reply::Arrays;
 use crate::roster::Roster;
-use crate::unit::{Mac, Verdict};
+use crate::unit::{Mac, Verdict, unmapped};
 use crate::view::View;
 
 /// Records that are looked at in one go: a fraction of a millisecond.
@@ -212,13 +216,7 @@ pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<Strin
     let arrays = agent.view.arrays.load();
     let addresses = table.addresses_of(index).filter_map(|record| {
         let now = report(&agent.view, &roster, record)?;
-        let slot = roster.slot(record)?;
-        Some(AddressDetail {
-            recent: agent.view.recent(slot),
-            other_mac: arrays.other_mac(slot).map(|(mac, _)| Mac(mac).to_string()),
-            changes: agent.events.of(&roster, record),
-            now,
-        })
+        address_detail(agent.as_ref(), &roster, &arrays, record, now)
     });
     Ok(Json(HostDetail {
         id: host.id().into(),
@@ -227,4 +225,33 @@ pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<Strin
         tags: host.tags().map(str::to_owned).collect(),
         addresses: addresses.collect(),
     }))
+}
+
+/// What is known of one address, beside its row.
+fn address_detail(agent: &Agent, roster: &Roster, arrays: &Arrays, index: u32, now: AddressReport) -> Option<AddressDetail> {
+    let (slot, record) = (roster.slot(index)?, roster.table.record(index)?);
+    let (mono, wall) = (clock::now(), clock::unix_ms(SystemTime::now()));
+    let last_reply = agent.view.last_reply_ms(slot, mono, wall);
+    // What was said before it answered again explains nothing any more.
+    let evidence = arrays.evidence(slot).and_then(|said| {
+        let at = wall.saturating_sub((mono.nanos() / 1_000_000).saturating_sub(said.at_ms));
+        let what = meaning(record.address().is_ipv6(), said.kind, said.code).to_owned();
+        let evidence = Evidence { from: unmapped(said.from), what, kind: said.kind, code: said.code, at: rfc3339(at) };
+        last_reply.is_none_or(|reply| reply <= at).then_some(evidence)
+    });
+    let last_reply = last_reply.map(rfc3339);
+    let other = arrays.other_mac(slot).map(|(mac, times)| (Mac(mac).to_string(), times));
+    let explanation = explain(&Subject {
+        verdict: now.verdict,
+        reason: now.reason,
+        since: &now.since,
+        misses: now.misses,
+        policy: &roster.table.policies()[usize::from(record.policy())],
+        last_reply: last_reply.as_deref(),
+        mac: now.mac.as_deref().map(|mac| (mac, record.mac().is_some())),
+        other_mac: other.as_ref().map(|(mac, times)| (mac.as_str(), *times)),
+        evidence: evidence.as_ref(),
+    });
+    let (recent, changes) = (agent.view.recent(slot), agent.events.of(roster, index));
+    Some(AddressDetail { recent, last_reply, other_mac: other.map(|(mac, _)| mac), evidence, explanation, changes, now })
 }

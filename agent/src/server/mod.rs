@@ -1,5 +1,6 @@
 //! The HTTP API and the metrics. See [`crate::api`] for calls and types.
 
+mod explain;
 mod hosts;
 mod metrics;
 mod row;

@@ -9,7 +9,6 @@ use super::error::WriteError;
 use super::layout::{Header, LabelRow, MAX_ADDRESSES, MAX_NAMES, PolicyRow, Record, Span, TABLE_MAGIC, VERSION};
 use super::writer::{Pool, Writer};
 use super::{check, number};
-use crate::policy::Method;
 use crate::unit::unmapped;
 
 const UNUSED: u32 = u32::MAX;
@@ -79,10 +78,7 @@ pub(super) fn assemble(writer: &Writer) -> Result<Vec<u8>, WriteError> {
             confirm_interval: milliseconds(policy.confirm_interval),
             down_after: policy.down_after,
             up_after: policy.up_after,
-            method: match policy.method {
-                Method::Arp => 1,
-                Method::Icmp => 2,
-            },
+            method: policy.method.code(),
             reserved: 0,
             first_route: U32::new(spans.len() as u32),
             routes: U32::new(policy.alarm.len() as u32),

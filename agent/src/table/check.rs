@@ -331,10 +331,8 @@ fn policies(table: &Table) -> Result<Vec<Policy>, TableError> {
     let mut policies = Vec::with_capacity(table.policy_rows().len());
     for row in table.policy_rows() {
         let name = table.text(row.name).to_owned();
-        let method = match row.method {
-            1 => Method::Arp,
-            2 => Method::Icmp,
-            other => return Err(malformed(format!("policy {name:?}: method {other}"))),
+        let Some(method) = Method::ALL.into_iter().find(|method| method.code() == row.method) else {
+            return Err(malformed(format!("policy {name:?}: method {}", row.method)));
         };
         if row.reserved != 0 {
             return Err(malformed(format!("policy {name:?}: a reserved byte is not zero")));

@@ -6,7 +6,7 @@
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{Digest, HostView, Record, Table};
-use crate::policy::{Method, Policy};
+use crate::policy::Policy;
 
 /// Below so many addresses a second thread costs more than it saves.
 const SPLIT: usize = 1 << 16;
@@ -53,11 +53,7 @@ pub(super) fn policy(policy: &Policy) -> u128 {
     for time in [policy.interval, policy.timeout, policy.confirm_interval] {
         bytes.extend((time.as_millis() as u64).to_le_bytes());
     }
-    let method = match policy.method {
-        Method::Arp => 1,
-        Method::Icmp => 2,
-    };
-    bytes.extend([policy.down_after, policy.up_after, method]);
+    bytes.extend([policy.down_after, policy.up_after, policy.method.code()]);
     for text in std::iter::once(&policy.name).chain(&policy.alarm) {
         bytes.extend((text.len() as u32).to_le_bytes());
         bytes.extend(text.as_bytes());

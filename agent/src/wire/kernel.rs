@@ -11,8 +11,9 @@ use rollcall_agent_ebpf::{probe, run};
 use super::{Departure, Transmitter};
 use crate::clock::Mono;
 use crate::link::Interface;
-use crate::packet::{LEN, Sender, Templates, Words};
+use crate::packet::{Sender, Templates};
 use crate::reply::{Program, ReplyError};
+use crate::unit::Family;
 
 /// Why the kernel transmitter cannot be used on an interface.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +32,8 @@ pub enum KernelError {
 /// A transmitter of one network.
 pub struct Kernel {
     interface: u32,
+    sender: Sender,
     templates: Templates,
-    words: Words,
     id: u16,
 }
 
@@ -40,21 +41,20 @@ impl Kernel {
     /// A transmitter for the interface of a network to which the program is attached.
     pub fn open(program: &mut Program, interface: &Interface, sender: Sender) -> Result<Self, KernelError> {
         program.enable_generator()?;
-        let templates = Templates::new(sender);
-        let words = templates.words(0);
-        let trial = Words { echo: trial(sender), ..words };
-        let run = program.generate(interface.index, &trial, &[run::TRIAL]);
+        let templates = Templates::new(sender, 0);
+        let trial = Templates { echo: trial(sender), ..templates };
+        let run = program.generate(interface.index, &trial, sender.length(false), &[run::TRIAL]);
         match run.error {
             Some(error) => Err(KernelError::Run(error)),
             None if run.made == 0 || run.dropped > 0 => Err(KernelError::Driver(interface.name.clone())),
-            None => Ok(Kernel { interface: interface.index, templates, words, id: 0 }),
+            None => Ok(Kernel { interface: interface.index, sender, templates, id: 0 }),
         }
     }
 }
 
 /// A frame from the interface to itself that means nothing to anybody: EtherType of local experiments (IEEE 802, 9.2.3).
 fn trial(sender: Sender) -> [u64; probe::WORDS] {
-    let mut frame = [0; LEN];
+    let mut frame = [0; probe::LEN];
     frame[eth::DESTINATION].copy_from_slice(&sender.mac.0);
     frame[eth::SOURCE].copy_from_slice(&sender.mac.0);
     frame[eth::TYPE].copy_from_slice(&0x88b5_u16.to_be_bytes());
@@ -62,13 +62,14 @@ fn trial(sender: Sender) -> [u64; probe::WORDS] {
 }
 
 impl Transmitter for Kernel {
-    fn transmit(&mut self, program: &Program, slots: &[u32], id: u16, _clock: &dyn Fn() -> Mono) -> Departure {
+    fn transmit(&mut self, program: &Program, slots: &[u32], family: Family, id: u16, _clock: &dyn Fn() -> Mono) -> Departure {
         if id != self.id {
-            (self.words, self.id) = (self.templates.words(id), id);
+            (self.templates, self.id) = (Templates::new(self.sender, id), id);
         }
+        let length = self.sender.length(family == Family::V6);
         let (mut sent, mut dropped) = (0, 0);
         while sent < slots.len() {
-            let run = program.generate(self.interface, &self.words, &slots[sent..]);
+            let run = program.generate(self.interface, &self.templates, length, &slots[sent..]);
             sent += run.made;
             dropped += run.dropped;
             match run.error {

@@ -4,8 +4,9 @@
 //! slots, not frames: it reads `TARGET`, gives each probe its sequence, notes the send time in `SENT`, and says how
 //! many left.
 
-mod arp;
+mod filter;
 mod kernel;
+mod neighbour;
 mod socket;
 
 use std::io;
@@ -16,9 +17,10 @@ use crate::clock::Mono;
 use crate::link::Interface;
 use crate::packet::Sender;
 use crate::reply::Program;
+use crate::unit::Family;
 
-pub use arp::ArpSocket;
 pub use kernel::{Kernel, KernelError};
+pub use neighbour::NeighbourSocket;
 pub use socket::Socket;
 
 /// Which transmitter the operator asks for.
@@ -67,8 +69,8 @@ pub struct Departure {
 
 /// A way onto the wire of one network.
 pub trait Transmitter: Send {
-    /// Sends one probe to each slot, in order. Slots that are not in use count as sent.
-    fn transmit(&mut self, program: &Program, slots: &[u32], id: u16, clock: &dyn Fn() -> Mono) -> Departure;
+    /// Sends one probe to each slot, in order; all slots are of one family. Slots that are not in use count as sent.
+    fn transmit(&mut self, program: &Program, slots: &[u32], family: Family, id: u16, clock: &dyn Fn() -> Mono) -> Departure;
 
     /// Name in the metrics and the API.
     fn name(&self) -> &'static str;

@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::{Departure, Transmitter};
 use crate::clock::Mono;
-use crate::packet::{Frame, LEN, Sender, Templates};
+use crate::packet::{Frame, LEN_MAX, Sender, Templates};
 use crate::reply::Program;
+use crate::unit::Family;
 
 /// Frames of one system call. More gained nothing (see design), fewer cost calls.
 const BATCH: usize = 64;
@@ -17,11 +18,13 @@ const SEND_BUFFER: libc::c_int = 8 << 20;
 /// A transmitter with its prepared frames.
 pub struct Socket {
     fd: OwnedFd,
+    sender: Sender,
     templates: Templates,
+    id: u16,
     /// Frames, the I/O vectors that point to them, and the messages that point to those: each allocated once, never
     /// moved or resized.
     frames: Box<[Frame; BATCH]>,
-    _vectors: Box<[libc::iovec; BATCH]>,
+    vectors: Box<[libc::iovec; BATCH]>,
     messages: Box<[libc::mmsghdr; BATCH]>,
     /// Place among the slots of the batch under way, slot, sequence and the entry of `SENT` before, of each message.
     notes: Vec<(usize, u32, u16, u64)>,
@@ -33,13 +36,13 @@ unsafe impl Send for Socket {}
 impl Socket {
     /// Opens a socket for the interface, in the calling thread's network namespace. Needs CAP_NET_RAW.
     pub fn open(interface: u32, sender: Sender) -> io::Result<Self> {
-        let fd = packet_socket(interface, 0)?;
+        let fd = packet_socket(interface, None)?;
         set_option(&fd, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
         // Without CAP_NET_ADMIN the default stays: slower, not wrong.
         let _ = set_option(&fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SEND_BUFFER);
-        let mut frames = Box::new([[0; LEN]; BATCH]);
+        let mut frames = Box::new([[0; LEN_MAX]; BATCH]);
         let mut vectors: Box<[libc::iovec; BATCH]> =
-            Box::new(std::array::from_fn(|i| libc::iovec { iov_base: frames[i].as_mut_ptr().cast(), iov_len: LEN }));
+            Box::new(std::array::from_fn(|i| libc::iovec { iov_base: frames[i].as_mut_ptr().cast(), iov_len: 0 }));
         let messages = Box::new(std::array::from_fn(|i| {
             // SAFETY: all-zero is a valid mmsghdr: no name, no control data, no vectors.
             let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
@@ -48,7 +51,8 @@ impl Socket {
             message
         }));
         let notes = Vec::with_capacity(BATCH);
-        Ok(Socket { fd, templates: Templates::new(sender), frames, _vectors: vectors, messages, notes })
+        let templates = Templates::new(sender, 0);
+        Ok(Socket { fd, sender, templates, id: 0, frames, vectors, messages, notes })
     }
 
     fn send_batch(&mut self) -> Departure {
@@ -72,7 +76,10 @@ impl Socket {
 }
 
 impl Transmitter for Socket {
-    fn transmit(&mut self, program: &Program, slots: &[u32], id: u16, clock: &dyn Fn() -> Mono) -> Departure {
+    fn transmit(&mut self, program: &Program, slots: &[u32], _family: Family, id: u16, clock: &dyn Fn() -> Mono) -> Departure {
+        if id != self.id {
+            (self.templates, self.id) = (Templates::new(self.sender, id), id);
+        }
         let arrays = program.arrays();
         let mut done = 0;
         for batch in slots.chunks(BATCH) {
@@ -81,7 +88,8 @@ impl Transmitter for Socket {
             for (place, &slot) in batch.iter().enumerate() {
                 let Some(target) = arrays.target(slot) else { continue };
                 let Some((sequence, before)) = arrays.note_sent(slot, clock().nanos()) else { continue };
-                self.templates.write(&mut self.frames[self.notes.len()], &target, slot, id, sequence);
+                let at = self.notes.len();
+                self.vectors[at].iov_len = self.templates.write(&mut self.frames[at], &target, slot, sequence);
                 self.notes.push((place, slot, sequence, before));
             }
             let departure = self.send_batch();
@@ -103,8 +111,8 @@ impl Transmitter for Socket {
     }
 }
 
-/// A raw packet socket bound to an interface. Protocol 0 receives nothing, so nothing is copied to it.
-pub(super) fn packet_socket(interface: u32, protocol: u16) -> io::Result<OwnedFd> {
+/// A raw packet socket bound to an interface. Without a filter it receives nothing, so nothing is copied to it.
+pub(super) fn packet_socket(interface: u32, filter: Option<&[libc::sock_filter]>) -> io::Result<OwnedFd> {
     // SAFETY: no pointers; the descriptor is checked before it is owned.
     let fd = unsafe {
         let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0);
@@ -113,6 +121,19 @@ pub(super) fn packet_socket(interface: u32, protocol: u16) -> io::Result<OwnedFd
         }
         OwnedFd::from_raw_fd(fd)
     };
+    if let Some(filter) = filter {
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+        // SAFETY: the program points to a live slice of that length, which the kernel only reads.
+        let result = unsafe {
+            let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
+            libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, (&raw const program).cast(), length)
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        set_option(&fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
+    }
+    let protocol = if filter.is_some() { libc::ETH_P_ALL as u16 } else { 0 };
     // SAFETY: all-zero is a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;

@@ -79,14 +79,10 @@ fn count(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) -> 
 }
 
 fn method(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) -> Option<Method> {
-    let method = match value.get_ref().as_str() {
-        Some("arp") => Some(Method::Arp),
-        Some("icmp") => Some(Method::Icmp),
-        _ => None,
-    };
+    let method = value.get_ref().as_str().and_then(|text| Method::ALL.into_iter().find(|method| method.name() == text));
     if method.is_none() {
         let line = reader.at(value);
-        reader.mistake(line, field, shown(value.get_ref()), "\"arp\" or \"icmp\"");
+        reader.mistake(line, field, shown(value.get_ref()), "\"arp\", \"icmp\" or \"auto\"");
     }
     method
 }

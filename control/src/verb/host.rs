@@ -77,6 +77,12 @@ impl Host {
         }
         writeln!(screen)?;
         screen.sheet(&sheet)?;
+        for address in &host.addresses {
+            writeln!(screen, "\n{} in {}", address.now.address, printable(&address.now.network))?;
+            for sentence in &address.explanation {
+                writeln!(screen, "  {}", printable(sentence))?;
+            }
+        }
         if host.addresses.iter().any(|address| !address.changes.is_empty()) {
             writeln!(screen)?;
             screen.sheet(&changes)?;

@@ -9,7 +9,8 @@ use rollcall_agent::packet;
 use rollcall_agent::policy::Method;
 use rollcall_agent::reply::{Program, Receive};
 use rollcall_agent::unit::Mac;
-use rollcall_agent::wire::ArpSocket;
+use rollcall_agent::wire::NeighbourSocket;
+use rollcall_agent_ebpf::config::Tags;
 use rollcall_agent_ebpf::fleet::{AGENT, Cloud, GATEWAY, Outcome, mac};
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +146,7 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
 /// The agent's program with nobody to watch: it passes all. A fleet in the driver answers only beside one.
 fn nobody(interface: &Interface) -> Result<Program> {
     let mut program = Program::load(1)?;
-    program.attach(0, interface, Receive::Native)?;
+    program.attach(0, interface, Tags::default(), Receive::Native)?;
     Ok(program)
 }
 
@@ -269,14 +270,15 @@ struct Place<'a> {
     lab: &'a Lab,
     /// Where its fleet is.
     name: &'static str,
-    knocker: ArpSocket,
+    knocker: NeighbourSocket,
 }
 
 impl<'a> Place<'a> {
     fn of(lab: &'a Lab, name: &'static str) -> Result<Self> {
         let knocker = lab.agent().within(|| {
             let index = nix::net::if_::if_nametoindex(AGENT_INTERFACE).context("the lab has no interface")?;
-            ArpSocket::open(index, packet::Sender { mac: Mac(mac(AGENT)), address: AGENT.into() }).context("cannot open a packet socket")
+            NeighbourSocket::open(index, packet::Sender { v4: Some(AGENT.into()), ..packet::Sender::new(Mac(mac(AGENT))) })
+                .context("cannot open a packet socket")
         })?;
         Ok(Self { lab, name, knocker })
     }

@@ -4,6 +4,7 @@ use reqwest::{Method, StatusCode};
 use rollcall_agent::api::Problem;
 use rollcall_agent::table::Delta;
 use rollcall_agent::unit::Verdict;
+use rollcall_agent_ebpf::fleet::Behaviour;
 use rollcall_tests::fleet::Mode;
 
 use crate::stage::{Stage, cloud, transmit};
@@ -78,6 +79,37 @@ fn bad_calls_are_refused_and_the_running_table_stays() {
         assert_eq!((after.generation, &after.digest, after.addresses), (7, &before.digest, 10));
         stage.until(&mut agent, Verdict::Up, 10).await?;
         assert_eq!(stage.push(&agent, &good).await?.generation, 8, "a good one is taken as ever");
+        Ok(())
+    });
+}
+
+#[test]
+fn host_in_plain_words_names_who_said_what() {
+    let Some(stage) = Stage::new("evidence", cloud(5, 5), Mode::Native) else { return };
+    stage.play(async {
+        let mut agent = stage.agent(None, "").await?;
+        stage.push(&agent, &stage.table(5, 5)).await?;
+        stage.until(&mut agent, Verdict::Up, 10).await?;
+        let fleet = stage.lab.fleet();
+        // rt-000001: the gateway says that it is unreachable. vm-000002 is silent, and 3 answers from another MAC.
+        fleet.change(6, |behaviour| behaviour.with(Behaviour::UNREACHABLE, true));
+        fleet.kill(2);
+        fleet.change(3, |behaviour| behaviour.with(Behaviour::WRONG_MAC, true));
+        stage.until(&mut agent, Verdict::Down, 3).await?;
+        let address = stage.until_host(&agent, "rt-000001", Verdict::Down).await?.addresses.remove(0);
+        let evidence = address.evidence.clone().unwrap_or_else(|| panic!("{address:?}"));
+        assert_eq!((evidence.from.to_string().as_str(), evidence.kind, evidence.code), ("10.128.0.2", 3, 1));
+        let said = |address: &rollcall_agent::api::AddressDetail, part: &str| address.explanation.iter().any(|line| line.contains(part));
+        assert!(said(&address, "10.128.0.2 said at") && said(&address, "host unreachable (type 3, code 1)"), "{address:?}");
+        assert!(address.last_reply.is_some() && said(&address, "the last probe that it answered was sent at"), "{address:?}");
+        let silent = stage.until_host(&agent, "vm-000002", Verdict::Down).await?.addresses.remove(0);
+        assert!(silent.evidence.is_none() && said(&silent, "2 answers in a row would make it up"), "{silent:?}");
+        let taken = stage.until_host(&agent, "vm-000003", Verdict::Down).await?.addresses.remove(0);
+        assert!(said(&taken, "another MAC, 02:57:0a:80:01:03, answered"), "{taken:?}");
+        // Once it answers again the word of the gateway is history.
+        fleet.change(6, |behaviour| behaviour.with(Behaviour::UNREACHABLE, false));
+        let address = stage.until_host(&agent, "rt-000001", Verdict::Up).await?.addresses.remove(0);
+        assert_eq!(address.evidence, None);
         Ok(())
     });
 }

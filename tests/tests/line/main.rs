@@ -10,4 +10,6 @@ mod kernel;
 mod life;
 mod restart;
 mod stage;
+mod v6;
+mod vlan;
 mod wire;

@@ -7,4 +7,6 @@ mod blind;
 mod life;
 mod restart;
 mod stage;
+mod v6;
+mod vlan;
 mod wire;

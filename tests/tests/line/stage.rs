@@ -40,11 +40,16 @@ pub(crate) struct Stage {
 impl Stage {
     /// `None`, said aloud, where this machine cannot have a lab.
     pub(crate) fn new(test: &str, cloud: Cloud, mode: Mode) -> Option<Stage> {
+        Self::with_vlans(test, cloud, 0, mode)
+    }
+
+    /// The same, with all stations again in each of so many VLANs.
+    pub(crate) fn with_vlans(test: &str, cloud: Cloud, vlans: u32, mode: Mode) -> Option<Stage> {
         if !nix::unistd::geteuid().is_root() {
             println!("SKIPPED: {test}: network namespaces and XDP need root");
             return None;
         }
-        let lab = Lab::scratch(test, cloud, mode).unwrap();
+        let lab = Lab::scratch_with(test, cloud, vlans, mode).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         Some(Stage { lab, cloud, folder, client, mode })

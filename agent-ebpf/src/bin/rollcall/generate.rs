@@ -3,12 +3,10 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_REDIRECT};
 use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::programs::XdpContext;
-use rollcall_agent_ebpf::target::{ARP, LIVE};
+use rollcall_agent_ebpf::target::{self, ARP, LIVE, V6};
 use rollcall_agent_ebpf::{board, probe, run};
 
 use crate::maps::{DUE, RUN, SENT, TARGET, now, read};
-
-const TEMPLATE: usize = probe::WORDS;
 
 /// The action for this frame; `None` when no run goes on.
 #[inline(always)]
@@ -31,7 +29,7 @@ fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
     // SAFETY: a block has that many slots, and so few are added.
     let slot = unsafe { block.add(place as usize % run::BLOCK).read_volatile() };
     if slot == run::TRIAL {
-        write(ctx, &template(run, run::TEMPLATE_ECHO))?;
+        write_v4(ctx, run, &template(run, run::TEMPLATE_ECHO))?;
         return Some(leave(run));
     }
     let target = read(TARGET.get_ptr(slot)?);
@@ -42,13 +40,15 @@ fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
     let sent = SENT.get_ptr_mut(slot)?.cast::<u64>();
     // SAFETY: the look-up gave the whole element of two words; only the one transmitter writes it.
     let sequence = unsafe { board::newest_sent([sent.read_volatile(), sent.add(1).read_volatile()]) }.wrapping_add(1);
-    let frame = if flags & ARP != 0 {
-        probe::arp(&template(run, run::TEMPLATE_ARP), &target)
+    if flags & V6 != 0 {
+        write_v6(ctx, run, &frame_v6(run, &target, flags, slot, sequence))?;
+    } else if flags & ARP != 0 {
+        write_v4(ctx, run, &probe::arp(&template(run, run::TEMPLATE_ARP), &target))?;
     } else {
         let sums = word(run, run::SUMS);
-        probe::echo(&template(run, run::TEMPLATE_ECHO), &target, slot, sequence, sums as u32, (sums >> 32) as u32)
-    };
-    write(ctx, &frame)?;
+        let frame = probe::echo(&template(run, run::TEMPLATE_ECHO), &target, slot, sequence, sums as u32, (sums >> 32) as u32);
+        write_v4(ctx, run, &frame)?;
+    }
     if place as usize % run::BLOCK == 0 {
         // SAFETY: a word of the element.
         unsafe { run.add(run::NOW).write_volatile(now()) };
@@ -74,33 +74,77 @@ fn word(run: *mut u64, at: usize) -> u64 {
 }
 
 #[inline(always)]
-fn template(run: *mut u64, at: usize) -> [u64; TEMPLATE] {
-    let mut words = [0; TEMPLATE];
+fn frame_v6(run: *mut u64, target: &[u64; target::WORDS], flags: u8, slot: u32, sequence: u16) -> [u64; probe::WORDS_V6] {
+    let at = if target::is_link_local(target[0]) { run::SOURCE_LINK } else { run::SOURCE_GLOBAL };
+    let source = [word(run, at), word(run, at + 1), word(run, at + 2)];
+    let sums = word(run, run::SUMS_V6);
+    if flags & ARP != 0 {
+        probe::solicitation(&template(run, run::TEMPLATE_SOLICITATION), target, &source, sums as u32)
+    } else {
+        probe::echo_v6(&template(run, run::TEMPLATE_ECHO_V6), target, slot, sequence, &source, (sums >> 32) as u32)
+    }
+}
+
+#[inline(always)]
+fn template<const N: usize>(run: *mut u64, at: usize) -> [u64; N] {
+    let mut words = [0; N];
     let mut i = 0;
-    while i < TEMPLATE {
+    while i < N {
         words[i] = word(run, at + i);
         i += 1;
     }
     words
 }
 
-/// Writes all 60 bytes, by whole words: frames of a test run begin at a multiple of eight (net/bpf/test_run.c,
+#[inline(always)]
+fn write_v4(ctx: &XdpContext, run: *mut u64, frame: &[u64; probe::WORDS]) -> Option<()> {
+    let tags = word(run, run::TAGS);
+    if tags == 0 {
+        write::<_, { probe::LEN }>(ctx, frame)
+    } else if tags >> 32 == 0 {
+        write::<_, { probe::LEN + 4 }>(ctx, &probe::tag_once::<_, 8>(frame, tags as u32))
+    } else {
+        write::<_, { probe::LEN + 8 }>(ctx, &probe::tag_twice::<_, 9>(frame, tags))
+    }
+}
+
+#[inline(always)]
+fn write_v6(ctx: &XdpContext, run: *mut u64, frame: &[u64; probe::WORDS_V6]) -> Option<()> {
+    let tags = word(run, run::TAGS);
+    if tags == 0 {
+        write::<_, { probe::LEN_V6 }>(ctx, frame)
+    } else if tags >> 32 == 0 {
+        write::<_, { probe::LEN_V6 + 4 }>(ctx, &probe::tag_once::<_, 12>(frame, tags as u32))
+    } else {
+        write::<_, { probe::LEN_V6 + 8 }>(ctx, &probe::tag_twice::<_, 12>(frame, tags))
+    }
+}
+
+/// Writes all bytes of a frame, by whole words: frames of a test run begin at a multiple of eight (net/bpf/test_run.c,
 /// `struct xdp_page_head`).
 #[inline(always)]
-fn write(ctx: &XdpContext, frame: &[u64; probe::WORDS]) -> Option<()> {
+fn write<const N: usize, const LEN: usize>(ctx: &XdpContext, frame: &[u64; N]) -> Option<()> {
     let start = ctx.data();
-    if start + 60 > ctx.data_end() {
+    if start + LEN > ctx.data_end() {
         return None;
     }
     let words = start as *mut u64;
     let mut i = 0;
-    while i < probe::WORDS - 1 {
-        // SAFETY: seven words and a half lie between data and data_end, which is what the verifier asks for as well.
+    while i < LEN / 8 {
+        // SAFETY: so many words lie between data and data_end, which is what the verifier asks for as well.
         unsafe { words.add(i).write_volatile(frame[i]) };
         i += 1;
     }
-    // SAFETY: as above.
-    unsafe { words.add(i).cast::<u32>().write_volatile(frame[i] as u32) };
+    // SAFETY: as above; what is left of the last word is four bytes, or two, or both.
+    unsafe {
+        if LEN % 8 >= 4 {
+            words.add(i).cast::<u32>().write_volatile(frame[i] as u32);
+        }
+        if LEN % 4 >= 2 {
+            let (at, shift) = if LEN % 8 >= 4 { (2, 32) } else { (0, 0) };
+            words.add(i).cast::<u16>().add(at).write_volatile((frame[i] >> shift) as u16);
+        }
+    }
     Some(())
 }
 

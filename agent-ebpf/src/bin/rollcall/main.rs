@@ -12,18 +12,17 @@ mod receive;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{raw_tracepoint, xdp};
 use aya_ebpf::programs::{RawTracePointContext, XdpContext};
-use rollcall_agent_ebpf::reason::Reason;
 use rollcall_agent_ebpf::run;
 
 /// The name carries the layout's version: an agent that speaks another one does not find its program here.
 #[xdp]
-fn rollcall_v3(ctx: XdpContext) -> u32 {
+fn rollcall_v4(ctx: XdpContext) -> u32 {
     if ctx.ingress_ifindex() as u32 == run::LOOPBACK
         && let Some(action) = generate::next(&ctx)
     {
         return action;
     }
-    let reason = receive::classify(&ctx).unwrap_or(Reason::Foreign);
+    let reason = receive::classify(&ctx);
     if let Some(counter) = maps::COUNTERS.get_ptr_mut(reason as u32) {
         // SAFETY: the pointer is this CPU's own element; a program is not preempted by itself on one CPU.
         unsafe { *counter += 1 };

@@ -3,12 +3,12 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
-use rollcall_agent_ebpf::{board, config, index, others, reason, run, target};
+use rollcall_agent_ebpf::{board, config, evidence, index, others, reason, receive, run, target};
 
 /// `BPF_F_MMAPABLE` of linux/bpf.h: userspace reads and writes the array as memory.
 const MMAPABLE: u32 = 1 << 10;
 
-// The sizes of the first five are placeholders: the agent sets them when it loads the programs.
+// The sizes of the first six are placeholders: the agent sets them when it loads the programs.
 #[map]
 pub(crate) static TARGET: Array<[u64; target::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
@@ -20,6 +20,8 @@ pub(crate) static INDEX: Array<[u64; index::BUCKET_WORDS]> = Array::with_max_ent
 #[map]
 pub(crate) static OTHERS: Array<[u64; others::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
+pub(crate) static EVIDENCE: Array<[u64; evidence::WORDS]> = Array::with_max_entries(1, MMAPABLE);
+#[map]
 pub(crate) static CONFIG: Array<[u64; config::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub(crate) static NETWORKS: Array<[u64; config::NETWORK_WORDS]> = Array::with_max_entries(config::NETWORKS, MMAPABLE);
@@ -27,6 +29,8 @@ pub(crate) static NETWORKS: Array<[u64; config::NETWORK_WORDS]> = Array::with_ma
 pub(crate) static RUN: Array<[u64; run::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub(crate) static DUE: Array<[u64; run::BLOCK_WORDS]> = Array::with_max_entries(run::BLOCKS, MMAPABLE);
+#[map]
+pub(crate) static CLAIM: PerCpuArray<[u64; receive::CLAIM_WORDS]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(reason::COUNT, 0);
 

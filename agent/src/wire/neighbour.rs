@@ -1,0 +1,124 @@
+//! The resolver's socket: asks for MACs by ARP and neighbour discovery, and hears the answers that the XDP program passes on,
+//! since nobody's probe waits for them. The kernel's neighbour table is never used.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rollcall_agent_ebpf::config::mac_word;
+use rollcall_agent_ebpf::probe;
+use rollcall_agent_ebpf::receive::{self, Kind};
+
+use super::filter;
+use super::socket::packet_socket;
+use crate::packet::{LEN_MAX, Sender, Templates};
+use crate::unit::{Mac, unmapped};
+
+/// A packet socket that receives only who has which MAC.
+pub struct NeighbourSocket {
+    fd: OwnedFd,
+    templates: Templates,
+    sender: Sender,
+}
+
+impl NeighbourSocket {
+    /// Opens the socket, in the calling thread's network namespace. Needs CAP_NET_RAW.
+    pub fn open(interface: u32, sender: Sender) -> io::Result<Self> {
+        let fd = packet_socket(interface, Some(&filter::neighbours(sender.tags)))?;
+        Ok(NeighbourSocket { fd, templates: Templates::new(sender, 0), sender })
+    }
+
+    /// Asks who has the address: the known MAC, or everybody.
+    pub fn ask(&self, address: IpAddr, mac: Option<Mac>) -> io::Result<()> {
+        let mut frame = [0; LEN_MAX];
+        let length = self.templates.ask(&mut frame, address, mac);
+        // SAFETY: the pointer and the length are those of a live buffer.
+        let sent = unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), length, libc::MSG_DONTWAIT) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// The next answer that was sent to us: who says to have which MAC. `None` when there is none now.
+    pub fn answer(&self) -> io::Result<Option<(IpAddr, Mac)>> {
+        let mut buffer = [0u8; 256];
+        loop {
+            // SAFETY: the pointer and the length are those of a live buffer.
+            let got = unsafe { libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
+            if got < 0 {
+                let error = io::Error::last_os_error();
+                return match error.kind() {
+                    io::ErrorKind::WouldBlock => Ok(None),
+                    io::ErrorKind::Interrupted => continue,
+                    _ => Err(error),
+                };
+            }
+            if let Some(answer) = parse(&buffer[..got as usize], self.sender.mac) {
+                return Ok(Some(answer));
+            }
+        }
+    }
+}
+
+/// Who tells us to have which MAC; it must be one that a station can own. The tags were the filter's affair.
+fn parse(frame: &[u8], us: Mac) -> Option<(IpAddr, Mac)> {
+    let claim = receive::parse(frame).filter(|claim| claim.kind == Kind::Neighbour)?;
+    let [a, b, c, d, e, f, ..] = claim.mac.to_le_bytes();
+    let mac = Mac([a, b, c, d, e, f]);
+    let ours = claim.to == mac_word(us.0) && probe::checksum(claim.sum) == 0;
+    let mut address = [0; 16];
+    address[..8].copy_from_slice(&claim.address[0].to_le_bytes());
+    address[8..].copy_from_slice(&claim.address[1].to_le_bytes());
+    (ours && mac.is_unicast()).then(|| (unmapped(address), mac))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const US: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+    fn reply() -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2];
+        frame.extend([2, 0, 0, 0, 0, 9, 10, 0, 0, 9, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1]);
+        frame
+    }
+
+    /// From fd52::9 to fd52::1, with the MAC of its sender as an option.
+    fn advertisement() -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 58, 255];
+        let (them, us) = ([0xfd, 0x52, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9], [0xfd, 0x52, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        frame.extend(them.into_iter().chain(us));
+        frame.extend([136, 0, 0, 0, 0x60, 0, 0, 0].into_iter().chain(them).chain([2, 1, 2, 0, 0, 0, 0, 9]));
+        let sum = probe::sum(&frame[22..]) + probe::sum(&[0, 32, 0, 58]);
+        let sum = (probe::checksum(u64::from(sum)) as u16).to_ne_bytes();
+        frame[56..58].copy_from_slice(&sum);
+        frame
+    }
+
+    #[test]
+    fn reply_to_us_names_sender_and_mac() {
+        for (frame, address) in [(reply(), "10.0.0.9"), (advertisement(), "fd52::9")] {
+            assert_eq!(parse(&frame, US), Some((address.parse().unwrap(), Mac([2, 0, 0, 0, 0, 9]))));
+        }
+    }
+
+    #[test]
+    fn requests_replies_to_others_group_macs_and_cut_frames_are_no_answers() {
+        for frame in [reply(), advertisement()] {
+            for length in 0..frame.len() {
+                assert_eq!(parse(&frame[..length], US), None, "cut at {length}");
+            }
+        }
+        for (offset, value) in [(21, 1), (22, 3), (37, 7), (13, 0), (19, 16)] {
+            let mut frame = reply();
+            frame[offset] = value;
+            assert_eq!(parse(&frame, US), None, "byte {offset} = {value}");
+        }
+        // Not 255 hops, not solicited, a code, an option without length, a wrong checksum, to another.
+        for (offset, value) in [(21, 254), (58, 0x20), (55, 1), (79, 0), (62, 0xfe), (5, 7)] {
+            let mut frame = advertisement();
+            frame[offset] = value;
+            assert_eq!(parse(&frame, US), None, "byte {offset} = {value}");
+        }
+    }
+}

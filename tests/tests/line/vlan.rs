@@ -1,0 +1,77 @@
+//! Several networks on one interface, told apart by their VLAN tags: the same addresses in each.
+
+use rollcall_agent::policy::{Method, Policy};
+use rollcall_agent::table::Writer;
+use rollcall_agent::unit::{Blind, Verdict};
+use rollcall_tests::fleet::Mode;
+use rollcall_tests::population;
+
+use crate::stage::{Stage, cloud, policy};
+
+const HOSTS: u32 = 20;
+
+#[test]
+fn same_addresses_in_three_networks_are_judged_each_for_itself() {
+    let Some(stage) = Stage::with_vlans("vlan", cloud(HOSTS, 0), 2, Mode::Native) else { return };
+    stage.play(async {
+        // One tag, two tags, and those without a tag: network `lab`, which every stage has.
+        let networks = "[[network]]\nname = \"red\"\ninterface = \"rc-agent\"\nvlan = 101\nsource = \"10.128.0.1\"\non_link = [\"10.128.0.0/9\"]\n\
+                        [[network]]\nname = \"blue\"\ninterface = \"rc-agent\"\nvlan = [7, 102]\nsource = \"10.128.0.1\"\non_link = [\"10.128.0.0/9\"]\n";
+        let mut agent = stage.agent(None, networks).await?;
+        let mut writer = Writer::new();
+        let near = writer.policy(policy("near"));
+        let echo = writer.policy(Policy { method: Method::Icmp, ..policy("echo") });
+        for network in ["lab", "red", "blue"] {
+            for host in population::hosts(stage.cloud) {
+                let row = writer.host(&format!("{network}-{}", host.station), &host.name, host.project, host.tags);
+                let policy = if host.station.is_multiple_of(2) { near } else { echo };
+                // Without a MAC from the list for a third of them: the question goes out with the tags too.
+                writer.address(row, network, host.address.into(), host.mac.filter(|_| !host.station.is_multiple_of(3)), policy);
+            }
+            for host in population::hosts(stage.cloud).filter(|host| host.station.is_multiple_of(2)) {
+                let row = writer.host(&format!("{network}-six-{}", host.station), &host.name, host.project, host.tags);
+                writer.address(row, network, host.v6().into(), host.mac, near);
+            }
+        }
+        stage.push(&agent, &writer.finish()?).await?;
+        stage.until(&mut agent, Verdict::Up, 90).await?;
+        let fleet = stage.lab.fleet();
+        fleet.kill(4);
+        fleet.kill(fleet.in_vlan(1, 5));
+        fleet.kill(fleet.in_vlan(2, 6));
+        stage.until(&mut agent, Verdict::Down, 5).await?;
+        for id in ["lab-4", "lab-six-4", "red-5", "blue-6", "blue-six-6"] {
+            stage.until_host(&agent, id, Verdict::Down).await?;
+        }
+        let metrics = agent.get("/metrics").await?.1;
+        for network in ["lab", "red", "blue"] {
+            assert!(metrics.lines().any(|line| line.starts_with("rollcall_hosts") || line.contains(&format!("network=\"{network}\""))), "{metrics}");
+        }
+        // A whole network goes dark: nobody else's verdict turns.
+        (1..=HOSTS).for_each(|station| fleet.kill(fleet.in_vlan(1, station)));
+        stage.until(&mut agent, Verdict::Down, 5 + 19 + 10).await?;
+        (1..=HOSTS).for_each(|station| fleet.revive(fleet.in_vlan(1, station)));
+        stage.until(&mut agent, Verdict::Down, 4).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn tagged_network_without_a_source_asks_neighbours_and_cannot_ping() {
+    let Some(stage) = Stage::with_vlans("vlan-source", cloud(4, 0), 1, Mode::Native) else { return };
+    stage.play(async {
+        let agent = stage.agent(None, "[[network]]\nname = \"red\"\ninterface = \"rc-agent\"\nvlan = 101\n").await?;
+        let mut writer = Writer::new();
+        let near = writer.policy(policy("near"));
+        let echo = writer.policy(Policy { method: Method::Icmp, ..policy("echo") });
+        for host in population::hosts(stage.cloud) {
+            let row = writer.host(&host.id, &host.name, host.project, host.tags);
+            writer.address(row, "red", host.address.into(), host.mac, if host.station == 1 { echo } else { near });
+        }
+        stage.push(&agent, &writer.finish()?).await?;
+        let host = stage.until_host(&agent, "vm-000001", Verdict::Unknown).await?;
+        assert_eq!(host.addresses[0].now.reason, Some(Blind::NoSource));
+        stage.until_host(&agent, "vm-000002", Verdict::Up).await?;
+        Ok(())
+    });
+}
