@@ -294,7 +294,7 @@ mod tests {
         asks(&mut resolver, START);
         assert_eq!(resolver.answered(GATEWAY, MAC, START), [Found::Mac(Asker::Slot(4), MAC)]);
         resolver.again(GATEWAY, 4, START);
-        let count = |resolver: &mut Resolver, seconds| {
+        let count = |resolver: &mut Resolver, seconds: u64| {
             (0..seconds * 100).map(|cs| asks(resolver, START + Duration::from_millis(cs * 10)).0.len()).sum::<usize>()
         };
         assert_eq!(count(&mut resolver, 59), 0);
