@@ -166,12 +166,22 @@ pub enum Blind {
     Overload,
     /// The agent has no address of that family there to send echo requests from.
     NoSource,
+    /// Nobody in the network answers any more, not even its gateway: the agent may be deaf.
+    Silent,
 }
 
 impl Blind {
     /// All reasons.
-    pub const ALL: [Blind; 7] =
-        [Blind::LinkDown, Blind::SendError, Blind::NoMac, Blind::NoGateway, Blind::NoNetwork, Blind::Overload, Blind::NoSource];
+    pub const ALL: [Blind; 8] = [
+        Blind::LinkDown,
+        Blind::SendError,
+        Blind::NoMac,
+        Blind::NoGateway,
+        Blind::NoNetwork,
+        Blind::Overload,
+        Blind::NoSource,
+        Blind::Silent,
+    ];
 
     /// The kebab-case name, as in the API.
     pub fn name(self) -> &'static str {
@@ -183,6 +193,7 @@ impl Blind {
             Blind::NoNetwork => "no-network",
             Blind::Overload => "overload",
             Blind::NoSource => "no-source",
+            Blind::Silent => "silent",
         }
     }
 }

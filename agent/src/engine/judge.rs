@@ -84,7 +84,7 @@ impl Engine {
                 (false, None) => Some(Outcome::Miss),
             };
             if outcome == Some(Outcome::Miss) {
-                if routed.is_some_and(|family| self.doubts(network, family, slot, sent + timeout, now)) {
+                if self.doubts(network, routed, slot, sent, timeout, now) {
                     return;
                 }
                 self.arrays.age(slot, sequence);

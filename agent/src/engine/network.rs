@@ -60,6 +60,8 @@ pub(super) struct Network {
     lost_told: Seldom,
     /// Since when the network can be seen again, while no answer has shown that its switches forward again too.
     unproven: Option<Mono>,
+    /// When the newest probe was sent that anybody in the network answered.
+    heard: Mono,
     on_link: Vec<(IpAddr, u8)>,
     resolved: Mono,
 }
@@ -86,6 +88,7 @@ impl Network {
             losses: Losses::default(),
             lost_told: Seldom::default(),
             unproven: None,
+            heard: Mono::default(),
             on_link,
             resolved: Mono::default(),
         }
@@ -113,6 +116,7 @@ impl Network {
 
     /// A probe that was sent then was answered.
     pub(super) fn proven(&mut self, sent: Mono) {
+        self.heard = self.heard.max(sent);
         if self.unproven.is_some_and(|since| sent >= since) {
             self.unproven = None;
         }
@@ -144,6 +148,13 @@ impl Network {
     pub(super) fn is_on_link(&self, address: IpAddr) -> bool {
         let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
         link_local || self.on_link.iter().any(|(prefix, length)| contains(*prefix, *length, address))
+    }
+
+    /// Whether nobody answered a probe that left since then, and the gateways that once did are lost as well: then this looks the
+    /// same as a receiver that has died. A gateway that never answered tells nothing.
+    fn is_silent_since(&self, sent: Mono) -> bool {
+        let mut known = self.gateways.iter().filter(|gateway| gateway.seen != Mono::default()).peekable();
+        self.heard < sent && known.peek().is_some() && known.all(|gateway| gateway.mac.is_none())
     }
 
     /// Asks for the gateways' MACs.
@@ -281,10 +292,22 @@ impl Engine {
         }
     }
 
-    /// Whether a miss behind the gateway must wait until the gateway has shown that it is there, after the probe's
-    /// deadline. If so it is asked at once.
-    pub(super) fn doubts(&mut self, number: Option<u16>, family: Family, slot: u32, deadline: Mono, now: Mono) -> bool {
+    /// Whether a miss must wait until a gateway has shown that it is there, after the probe's deadline. If so it is asked at once.
+    /// Behind a gateway that is the one; on the link any, unless somebody answered a probe that left no earlier: the gateway is
+    /// then the canary that shows whether the agent still hears.
+    pub(super) fn doubts(
+        &mut self,
+        number: Option<u16>,
+        routed: Option<Family>,
+        slot: u32,
+        sent: Mono,
+        timeout: Duration,
+        now: Mono,
+    ) -> bool {
         let Some(network) = number.and_then(|number| self.networks.get_mut(usize::from(number))) else { return false };
+        let canary = || (network.heard < sent).then(|| Family::ALL.into_iter().find(|family| network.has_gateway(*family))).flatten();
+        let Some(family) = routed.or_else(canary) else { return false };
+        let deadline = sent + timeout;
         let gateway = &mut network.gateways[family as usize];
         if gateway.mac.is_none() || gateway.seen >= deadline {
             return false;
@@ -317,11 +340,14 @@ impl Engine {
             Some(blind) => Some(blind),
             None if network.losses.cover(sent) => Some(Blind::SendError),
             None if network.blind_to > Mono::default() && overlaps(network.blind_from, network.blind_to) => Some(Blind::LinkDown),
-            None => {
-                let gateway = &network.gateways[routed? as usize];
-                let gone = gateway.mac.is_none() || gateway.gone.is_some_and(|(from, to)| overlaps(from, to));
-                gone.then_some(Blind::NoGateway)
-            }
+            None => match routed {
+                Some(family) => {
+                    let gateway = &network.gateways[family as usize];
+                    let gone = gateway.mac.is_none() || gateway.gone.is_some_and(|(from, to)| overlaps(from, to));
+                    gone.then_some(Blind::NoGateway)
+                }
+                None => network.is_silent_since(sent).then_some(Blind::Silent),
+            },
         }
     }
 

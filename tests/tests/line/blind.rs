@@ -112,6 +112,34 @@ fn agent_that_stood_still_blames_nobody() {
 }
 
 #[test]
+fn network_in_which_nobody_answers_any_more_is_unknown_and_not_down() {
+    let Some(stage) = Stage::new("deaf", cloud(60, 5), Mode::Native) else { return };
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        stage.push(&agent, &stage.table(60, 5)).await?;
+        stage.until(&mut agent, Verdict::Up, 65).await?;
+        let fleet = stage.lab.fleet();
+        // The link is up, probes leave, and nothing comes back: a receiver that died looks like that.
+        (0..=65).for_each(|station| fleet.kill(station));
+        stage.until(&mut agent, Verdict::Unknown, 65).await?;
+        assert_eq!(agent.host("vm-000001").await?.unwrap().addresses[0].now.reason, Some(Blind::Silent));
+        assert_eq!(agent.host("rt-000001").await?.unwrap().addresses[0].now.reason, Some(Blind::NoGateway));
+        a_while().await;
+        assert!(receiver.arrivals().is_empty(), "{:?}", receiver.arrivals());
+        // The gateway is back, and with it the proof that the agent hears: whoever is silent now is down.
+        fleet.revive(0);
+        (1..=50).for_each(|station| fleet.revive(station));
+        stage.until(&mut agent, Verdict::Up, 50).await?;
+        stage.until(&mut agent, Verdict::Down, 15).await?;
+        // All hosts, but not the gateway: that is no fault of ours.
+        (1..=65).for_each(|station| fleet.kill(station));
+        stage.until(&mut agent, Verdict::Down, 65).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn addresses_that_the_agent_cannot_probe_are_unknown_and_say_why() {
     let Some(stage) = Stage::new("nonet", cloud(5, 0), Mode::Native) else { return };
     stage.play(async {
