@@ -122,23 +122,27 @@ impl Engine {
         if self.cells.len() <= slot as usize {
             self.cells.resize(slot as usize + 1, Cell::EMPTY);
         }
-        let mut random = rand::rng();
-        let (sequence, nonce) = (random.random(), random.random());
         let judgement = restored.map_or(Judgement::default(), |(verdict, _)| Judgement::restored(verdict));
         let since_ms = restored.filter(|(verdict, _)| *verdict == judgement.verdict()).map_or(self.wall_ms, |(_, since)| since);
         // Down since before the start, should the verdict be hidden and shown again before the next miss.
         let first_miss = if judgement.verdict() == Verdict::Down { self.stamp_of_wall(since_ms) } else { 0 };
-        self.cells[slot as usize] = Cell::new(judgement, group, sequence, first_miss);
+        self.cells[slot as usize] = Cell::new(judgement, group, first_miss);
         self.view.clear(slot);
         self.view.show(slot, Shown { verdict: judgement.verdict(), blind: None, misses: 0, since_ms });
-        let (mut target, way) = match self.aim(roster, assignment) {
-            Ok(aim) => aim,
-            Err(blind) => {
-                self.set_blind(slot, Some(blind));
-                return;
-            }
-        };
-        target.nonce = nonce;
+        match self.aim(roster, assignment) {
+            Ok((target, way)) => self.settle_in(slot, target, way, now),
+            Err(blind) => self.set_blind(slot, Some(blind)),
+        }
+    }
+
+    /// Begins to probe the address of a slot of which the kernel side knows nothing yet.
+    fn settle_in(&mut self, slot: u32, target: Target, way: Way, now: Mono) {
+        let mut random = rand::rng();
+        let sequence = random.random();
+        let target = Target { nonce: random.random(), ..target };
+        if let Some(cell) = self.cells.get_mut(slot as usize) {
+            cell.judged = sequence;
+        }
         if let Err(error) = self.arrays.occupy(slot, &target, sequence) {
             error!(target: "reply", address = ?self.address(slot), %error, "this address cannot be watched: its verdict is unknown; please report it");
             self.set_blind(slot, Some(Blind::Overload));
@@ -152,7 +156,23 @@ impl Engine {
         let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.is_live()) else { return };
         cell.group = group;
         let routed = cell.has(Mark::Routed);
-        let (Ok((mut aim, mut way)), Some(present)) = (self.aim(roster, assignment), self.arrays.target(slot)) else { return };
+        let (mut aim, mut way) = match self.aim(roster, assignment) {
+            Ok(aim) => aim,
+            Err(blind) => {
+                // Perhaps it could be probed before, and cannot be under the new policy.
+                if let (Some(network), Some(address)) = (self.classes.get(group).and_then(|class| class.network), self.address(slot)) {
+                    self.unlearn(network, address, slot);
+                }
+                self.schedule.remove(slot);
+                self.arrays.vacate(slot);
+                self.set_blind(slot, Some(blind));
+                return;
+            }
+        };
+        let Some(present) = self.arrays.target(slot) else {
+            self.settle_in(slot, aim, way, now);
+            return;
+        };
         match way {
             // The list gives no MAC, but one was learned: it is kept.
             Way::Direct(None) if !routed && Mac(present.mac).is_unicast() => {
@@ -161,7 +181,10 @@ impl Engine {
             }
             Way::Direct(None) => {}
             // Whoever was asked for its MAC needs no answer any more.
-            Way::Direct(Some(_)) | Way::Gateway(_) => self.unlearn(aim.network, crate::unit::unmapped(aim.address), slot),
+            Way::Direct(Some(_)) | Way::Gateway(_) => {
+                self.cells[slot as usize].mark(Mark::Learned, false);
+                self.unlearn(aim.network, crate::unit::unmapped(aim.address), slot);
+            }
         }
         self.arrays.change(slot, |target| *target = Target { nonce: target.nonce, ..aim });
         self.follow(slot, way, now);

@@ -41,8 +41,8 @@ impl Cell {
     pub(super) const EMPTY: Cell = Cell { judgement: Judgement::NEW, marks: 0, group: 0, judged: 0, first_miss: 0 };
 
     /// Of a slot in which an address sits from now on.
-    pub(super) fn new(judgement: Judgement, group: u16, judged: u16, first_miss: u32) -> Self {
-        Cell { judgement, marks: Mark::Live as u8, group, judged, first_miss }
+    pub(super) fn new(judgement: Judgement, group: u16, first_miss: u32) -> Self {
+        Cell { judgement, marks: Mark::Live as u8, group, judged: 0, first_miss }
     }
 
     pub(super) fn has(&self, mark: Mark) -> bool {

@@ -155,6 +155,13 @@ fn echo_without_an_address_of_the_agent_is_unknown_and_says_so() {
         stage.until_host(&agent, "vm-000001", Verdict::Up).await?;
         let host = stage.until_host(&agent, "vm-000002", Verdict::Unknown).await?;
         assert_eq!(host.addresses[0].now.reason, Some(Blind::NoSource));
+        // Another policy, and back again.
+        stage.push(&agent, &table(&stage, |host| vec![(host.v6().into(), host.mac, Method::Arp)]).with_generation(2)).await?;
+        stage.until_host(&agent, "vm-000002", Verdict::Up).await?;
+        stage.push(&agent, &table(&stage, |host| vec![(host.v6().into(), host.mac, method(host))]).with_generation(3)).await?;
+        let host = stage.until_host(&agent, "vm-000002", Verdict::Unknown).await?;
+        assert_eq!(host.addresses[0].now.reason, Some(Blind::NoSource));
+        stage.until_host(&agent, "vm-000001", Verdict::Up).await?;
         Ok(())
     });
 }
