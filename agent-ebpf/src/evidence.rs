@@ -16,13 +16,10 @@ pub const FROM: usize = 2;
 pub const PROBES: u32 = 4;
 /// Slots for one entry.
 const SHARE: u32 = 64;
-/// The least: two pages.
-const LEAST: u32 = 256;
 
 /// Entries for that many slots: a power of two.
 pub const fn entries(slots: u32) -> u32 {
-    let wanted = slots / SHARE;
-    if wanted < LEAST { LEAST } else { wanted.next_power_of_two() }
+    crate::others::room(slots / SHARE)
 }
 
 /// Type (high byte) and code, and when.

@@ -150,14 +150,10 @@ impl Behaviour {
     /// All that it sends comes from [`wrong_mac`], and its ARP says so, as if another station had taken the address. It is reached at
     /// either MAC.
     pub const WRONG_MAC: u64 = 1 << 2;
-    /// It answers ICMP, but no question for its MAC.
-    pub const NEIGHBOUR_SILENT: u64 = 1 << 3;
     /// A switch answers questions to all in its name, also when it is dead, as OVN and VTEPs do. Those to its own MAC reach it.
-    pub const PROXIED: u64 = 1 << 4;
-    /// Another station has the same address: it answers questions to all first, from [`wrong_mac`].
-    pub const SECOND_OWNER: u64 = 1 << 5;
+    pub const PROXIED: u64 = 1 << 3;
     /// The gateway says that it is unreachable. Only of a routed station.
-    pub const UNREACHABLE: u64 = 1 << 6;
+    pub const UNREACHABLE: u64 = 1 << 4;
     const LOSS_SHIFT: u32 = 16;
 
     /// Whether a flag is set.

@@ -15,12 +15,16 @@ pub const VALUE: usize = 1;
 pub const PROBES: u32 = 8;
 /// Slots for one entry.
 const SHARE: u32 = 16;
-/// The least: a page.
+/// The least that is worth a map.
 const LEAST: u32 = 256;
 
 /// Entries for that many slots: a power of two.
 pub const fn entries(slots: u32) -> u32 {
-    let wanted = slots / SHARE;
+    room(slots / SHARE)
+}
+
+/// As many entries or more: a power of two.
+pub(crate) const fn room(wanted: u32) -> u32 {
     if wanted < LEAST { LEAST } else { wanted.next_power_of_two() }
 }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use crossbeam_channel::Sender;
 use futures::{Stream, StreamExt};
-use rollcall_agent_ebpf::config::Tags;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -257,19 +256,22 @@ async fn open_sockets(links: &Links, network: &NetworkConfig, config: &Config) -
     let neighbours = NeighbourSocket::open(interface.index, sender).with_context(refused)?;
     let on_link = match &network.on_link {
         Some(prefixes) => prefixes.iter().map(|Prefix(address, length)| (*address, *length)).collect(),
-        None => interface.addresses.clone(),
+        None => own_addresses(network, &interface).to_vec(),
     };
-    let [v4, v6] = interface.gateways;
+    let [v4, v6] = if network.vlan.is_none() { interface.gateways } else { [None; 2] };
     let gateways = [network.gateway.map(IpAddr::V4).or(v4), network.gateway_v6.map(IpAddr::V6).or(v6)];
     let (receive, transmit) = (config.receive, config.transmit);
     Ok(Attachment { name: name.clone(), interface, gateways, on_link, sender, socket, neighbours, receive, transmit })
 }
 
-/// Who the probes of a network come from: as configured, else the interface's own addresses. Behind a VLAN tag those are not the
-/// network's: without a configured source the agent has none there.
+/// The addresses of the interface that are the network's. Behind a VLAN tag none is, and no route either.
+fn own_addresses<'a>(network: &NetworkConfig, interface: &'a Interface) -> &'a [(IpAddr, u8)] {
+    if network.vlan.is_none() { &interface.addresses } else { &[] }
+}
+
+/// Who the probes of a network come from: as configured, else the interface's own addresses.
 fn sender(network: &NetworkConfig, interface: &Interface) -> ProbeSender {
-    let tags = network.tags();
-    let own = if tags == Tags::default() { &interface.addresses[..] } else { &[] };
+    let own = own_addresses(network, interface);
     let v4 = own.iter().find_map(|(address, _)| match address {
         IpAddr::V4(v4) => Some(*v4),
         IpAddr::V6(_) => None,
@@ -286,7 +288,7 @@ fn sender(network: &NetworkConfig, interface: &Interface) -> ProbeSender {
         link_local: v6(true).unwrap_or(plain.link_local),
         owns_link_local: v6(true).is_some(),
         v6: network.source_v6.or(v6(false)),
-        tags,
+        tags: network.tags(),
         ..plain
     }
 }

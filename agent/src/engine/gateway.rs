@@ -65,11 +65,12 @@ impl Engine {
                 info!(target: "wire", network = %name, gateway = ?gateway.address, %mac, "gateway found");
             }
             None => {
-                warn!(target: "wire", network = %name, gateway = ?gateway.address, "the gateway does not answer: what lies behind it is unknown until it does");
+                warn!(target: "wire", network = %name, gateway = ?gateway.address, "the gateway does not answer: what lies behind it is unknown until it does, and what is silent on the link as well while nobody there answers");
                 gateway.gone = Some((gateway.seen, now));
             }
         }
-        let doubtful = std::mem::take(&mut gateway.doubtful);
+        let mut doubtful = std::mem::take(&mut gateway.doubtful);
+        doubtful.append(&mut network.unheard);
         self.settle_doubtful(doubtful, now);
         self.pass(number, family, now);
     }

@@ -31,6 +31,7 @@ impl Engine {
         }
         due.clear();
         self.due = due;
+        self.settle_heard(now);
     }
 
     /// Begins to fetch what judging one of these slots and its neighbours touches.

@@ -62,6 +62,9 @@ pub(super) struct Network {
     unproven: Option<Mono>,
     /// When the newest probe was sent that anybody in the network answered.
     heard: Mono,
+    /// Slots on the link whose miss counts only once somebody is heard, and what had been heard when they were looked at last.
+    pub(super) unheard: Vec<u32>,
+    looked: Mono,
     on_link: Vec<(IpAddr, u8)>,
     resolved: Mono,
 }
@@ -89,6 +92,8 @@ impl Network {
             lost_told: Seldom::default(),
             unproven: None,
             heard: Mono::default(),
+            unheard: Vec::new(),
+            looked: Mono::default(),
             on_link,
             resolved: Mono::default(),
         }
@@ -274,7 +279,10 @@ impl Engine {
                 let _ = network.neighbours.ask(address, mac);
             }
             let seen = network.gateways.iter_mut().filter(|gateway| gateway.seen == now);
-            let doubtful: Vec<u32> = seen.flat_map(|gateway| std::mem::take(&mut gateway.doubtful)).collect();
+            let mut doubtful: Vec<u32> = seen.flat_map(|gateway| std::mem::take(&mut gateway.doubtful)).collect();
+            if network.gateways.iter().any(|gateway| gateway.seen == now) {
+                doubtful.append(&mut network.unheard);
+            }
             self.view.networks[number].unresolved.store(network.resolver.open() as u64, std::sync::atomic::Ordering::Relaxed);
             for found in found {
                 self.found(number as u16, found, now);
@@ -289,6 +297,19 @@ impl Engine {
                 cell.mark(Mark::Doubted, false);
                 self.settle(slot, now);
             }
+        }
+    }
+
+    /// Misses on the link that were doubted count once somebody is heard: mostly the neighbour that is judged next.
+    pub(super) fn settle_heard(&mut self, now: Mono) {
+        for number in 0..self.networks.len() {
+            let network = &mut self.networks[number];
+            if network.unheard.is_empty() || network.heard <= network.looked {
+                continue;
+            }
+            network.looked = network.heard;
+            let slots = std::mem::take(&mut network.unheard);
+            self.settle_doubtful(slots, now);
         }
     }
 
@@ -314,7 +335,8 @@ impl Engine {
         }
         network.resolver.check(family, now);
         if !self.cells[slot as usize].mark(Mark::Doubted, true) {
-            gateway.doubtful.push(slot);
+            let list = if routed.is_some() { &mut gateway.doubtful } else { &mut network.unheard };
+            list.push(slot);
         }
         true
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use rollcall_agent_ebpf::{board, others};
+use rollcall_agent_ebpf::{board, evidence, others};
 
 use super::arrays::{Arrays, IndexFull};
 use super::region::Region;
@@ -25,7 +25,7 @@ impl Arrays {
         copy(&old.target, &self.target);
     }
 
-    /// Copies `SENT`, `BOARD` and `OTHERS` of a smaller set, just before the programs are swapped.
+    /// Copies `SENT`, `BOARD`, `OTHERS` and `EVIDENCE` of a smaller set, just before the programs are swapped.
     pub(super) fn adopt_traces(&self, old: &Arrays) {
         copy(&old.sent, &self.sent);
         copy(&old.board, &self.board);
@@ -34,6 +34,13 @@ impl Arrays {
             if let Some(to) = self.others_of(slot).find(|entry| entry[others::KEY].load(Ordering::Relaxed) == 0) {
                 to[others::VALUE].store(from[others::VALUE].load(Ordering::Relaxed), Ordering::Relaxed);
                 to[others::KEY].store(others::key(slot), Ordering::Release);
+            }
+        }
+        for from in (0..old.evidence.len() as u32).filter_map(|place| old.evidence.words(place)) {
+            let Some(slot) = others::slot(from[evidence::KEY].load(Ordering::Acquire)) else { continue };
+            if let Some(to) = self.evidence_of(slot).find(|entry| entry[evidence::KEY].load(Ordering::Relaxed) == 0) {
+                from.iter().zip(to).skip(1).for_each(|(from, to)| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed));
+                to[evidence::KEY].store(others::key(slot), Ordering::Release);
             }
         }
     }

@@ -315,7 +315,7 @@ impl Arrays {
         same.then_some(Evidence { kind, code, from, at_ms: evidence::at_ms(value) })
     }
 
-    fn evidence_of(&self, slot: u32) -> impl Iterator<Item = &[AtomicU64; evidence::WORDS]> {
+    pub(super) fn evidence_of(&self, slot: u32) -> impl Iterator<Item = &[AtomicU64; evidence::WORDS]> {
         let entries = self.evidence.len() as u32;
         (0..evidence::PROBES).filter_map(move |step| self.evidence.words(others::place(slot, step, entries)))
     }

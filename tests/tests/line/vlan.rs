@@ -44,8 +44,11 @@ fn same_addresses_in_three_networks_are_judged_each_for_itself() {
             stage.until_host(&agent, id, Verdict::Down).await?;
         }
         let metrics = agent.get("/metrics").await?.1;
-        for network in ["lab", "red", "blue"] {
-            assert!(metrics.lines().any(|line| line.starts_with("rollcall_hosts") || line.contains(&format!("network=\"{network}\""))), "{metrics}");
+        for (network, down) in [("lab", 2), ("red", 1), ("blue", 2)] {
+            let of = |line: &&str| line.starts_with("rollcall_addresses{") && line.contains(&format!("network=\"{network}\""));
+            let lines = metrics.lines().filter(of).filter(|line| line.contains("verdict=\"down\""));
+            let sum: u64 = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+            assert_eq!(sum, down, "{network}: {metrics}");
         }
         // A whole network goes dark: nobody else's verdict turns.
         (1..=HOSTS).for_each(|station| fleet.kill(fleet.in_vlan(1, station)));

@@ -89,6 +89,13 @@ impl Bench {
         assert_eq!(self.run(frame).1, reason);
     }
 
+    /// Lets answers come in after however long it takes to load another program.
+    fn be_patient(&self) {
+        for slot in [ICMP_SLOT, ARP_SLOT] {
+            self.arrays.change(slot, |target| target.timeout_ms = 60_000);
+        }
+    }
+
     fn answered(&self, slot: u32, sequence: u16) -> bool {
         self.arrays.traces(slot).unwrap().answered(sequence)
     }
@@ -332,6 +339,7 @@ fn probes_themselves_and_echo_requests_to_us_pass() {
 #[test]
 fn what_changes_while_a_larger_program_is_prepared_is_not_lost() {
     let Some(bench) = Bench::new("what_changes_while_a_larger_program_is_prepared_is_not_lost") else { return };
+    bench.be_patient();
     let mut old = bench.program;
     let mut new = Program::prepare(4096, &bench.arrays).unwrap();
     // A MAC is learned, the identifier rotates, the interface gets another number.
@@ -348,6 +356,7 @@ fn what_changes_while_a_larger_program_is_prepared_is_not_lost() {
 #[test]
 fn growing_keeps_targets_index_send_times_and_answers() {
     let Some(mut bench) = Bench::new("growing_keeps_targets_index_send_times_and_answers") else { return };
+    bench.be_patient();
     let sequence = bench.arrays.note_sent(ICMP_SLOT, clock::now().nanos() - MS).unwrap().0;
     let arp_sequence = bench.arrays.note_sent(ARP_SLOT, clock::now().nanos() - MS).unwrap().0;
     let (words, other) = (bench.arrays.clone(), [2, 0x66, 0, 0, 0, 1]);

@@ -1,6 +1,6 @@
 //! ICMP errors that quote a probe of ours: kept as the reason, never an answer, always passed on.
 
-use rollcall_agent::reply::Evidence;
+use rollcall_agent::reply::{Evidence, Program};
 use rollcall_agent_ebpf::reason::Reason;
 use rollcall_agent_ebpf::target::mapped;
 
@@ -49,6 +49,19 @@ fn quoted_probe_is_kept_with_who_said_what() {
     assert!(!bench.answered(ICMP_SLOT, sequence) && !bench.answered(ECHO_6, sequence_6));
     bench.arrays.vacate(ICMP_SLOT);
     assert_eq!(bench.arrays.evidence(ICMP_SLOT), None, "nothing is said of the next host in the slot");
+}
+
+#[test]
+fn evidence_is_kept_when_the_arrays_grow() {
+    let Some(mut bench) = Bench::new("evidence_is_kept_when_the_arrays_grow") else { return };
+    let sequence = bench.probe(ICMP_SLOT, MS);
+    bench.expect(&error_v4(3, 1, HOST, &echo(8, ID, sequence, ICMP_SLOT, NONCE)), Reason::Quoted);
+    let before = bench.arrays.evidence(ICMP_SLOT);
+    let larger = Program::prepare(1 << 15, &bench.arrays).unwrap();
+    let mut old = std::mem::replace(&mut bench.program, larger);
+    assert!(bench.program.take_over(&mut old).is_empty());
+    assert!(before.is_some());
+    assert_eq!(bench.program.arrays().evidence(ICMP_SLOT), before);
 }
 
 #[test]

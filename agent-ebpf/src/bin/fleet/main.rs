@@ -255,7 +255,8 @@ fn answer_echo<const START: usize>(ctx: &XdpContext, first: u32) -> Result<Outco
     let to: [u8; 6] = read(ctx, eth::DESTINATION.start)?;
     let hop = if station.routed { GATEWAY } else { address };
     // The gateway forwards only what has a hop left. Nobody answers "this host" or a group (RFC 1122, 3.2.1.3).
-    if to != mac(hop) || (station.routed && ttl < 2) || asker[0] == 0 || asker[0] >= 224 {
+    let known = to == mac(hop) || (!station.routed && to == wrong_mac(address));
+    if !known || (station.routed && ttl < 2) || asker[0] == 0 || asker[0] >= 224 {
         return Err(Outcome::Ignored);
     }
     let intact = if START == eth::LEN {
@@ -267,6 +268,9 @@ fn answer_echo<const START: usize>(ctx: &XdpContext, first: u32) -> Result<Outco
         return Err(Outcome::BadChecksum);
     }
     let behaviour = echoes(station)?;
+    if to != mac(hop) && !behaviour.has(Behaviour::WRONG_MAC) {
+        return Err(Outcome::Ignored);
+    }
     let own = lost_or(behaviour, if behaviour.has(Behaviour::WRONG_MAC) && !station.routed { wrong_mac(address) } else { to })?;
     let asker_mac: [u8; 6] = read(ctx, eth::SOURCE.start)?;
     if behaviour.has(Behaviour::UNREACHABLE) && station.routed && header == ipv4::LEN && START == eth::LEN {
@@ -305,16 +309,8 @@ fn behaviour(station: Station) -> Result<Behaviour, Outcome> {
 #[inline(always)]
 fn neighbour(station: Station, to_all: bool) -> Result<Behaviour, Outcome> {
     let behaviour = behaviour(station)?;
-    if to_all && behaviour.has(Behaviour::SECOND_OWNER) {
-        return Ok(behaviour.with(Behaviour::WRONG_MAC, true));
-    }
-    if to_all && behaviour.has(Behaviour::PROXIED) {
-        return Ok(behaviour);
-    }
-    if behaviour.has(Behaviour::DEAD) {
-        return Err(Outcome::Dead);
-    }
-    if behaviour.has(Behaviour::NEIGHBOUR_SILENT) { Err(Outcome::Filtered) } else { Ok(behaviour) }
+    let answers = !behaviour.has(Behaviour::DEAD) || (to_all && behaviour.has(Behaviour::PROXIED));
+    if answers { Ok(behaviour) } else { Err(Outcome::Dead) }
 }
 
 /// The behaviour of a station that is sent an echo request, if anybody answers.

@@ -104,13 +104,17 @@ fn answer_echo<const START: usize>(ctx: &XdpContext, first: u32, ip: &[u8; ipv6:
     let (station, v4) = station(address, first)?;
     let (to, asker_mac): ([u8; 6], [u8; 6]) = (read(ctx, eth::DESTINATION.start)?, read(ctx, eth::SOURCE.start)?);
     let hop = if station.routed { GATEWAY } else { v4 };
-    if to != mac(hop) || (station.routed && ip[ipv6::HOPS] < 2) || asker == [0; 16] || asker[0] == 0xff {
+    let known = to == mac(hop) || (!station.routed && to == wrong_mac(v4));
+    if !known || (station.routed && ip[ipv6::HOPS] < 2) || asker == [0; 16] || asker[0] == 0xff {
         return Err(Outcome::Ignored);
     }
     if !is_intact::<START>(ctx, ip, length)? {
         return Err(Outcome::BadChecksum);
     }
     let behaviour = echoes(station)?;
+    if to != mac(hop) && !behaviour.has(Behaviour::WRONG_MAC) {
+        return Err(Outcome::Ignored);
+    }
     let own = lost_or(behaviour, if behaviour.has(Behaviour::WRONG_MAC) && !station.routed { wrong_mac(v4) } else { to })?;
     write(ctx, eth::DESTINATION.start, asker_mac)?;
     write(ctx, eth::SOURCE.start, own)?;
