@@ -138,6 +138,7 @@ impl Teller {
     pub async fn tell(&mut self, note: Note) {
         match note {
             Note::Turn(turned) => self.turn(turned),
+            Note::Condition(_) | Note::Sight(_) => {}
             Note::Roster(roster, gone) => self.take_roster(roster, gone).await,
             Note::Done(done, result) => {
                 self.view.roster.store(self.roster.clone());

@@ -204,6 +204,41 @@ impl fmt::Display for Blind {
     }
 }
 
+/// What may hold of an address beside its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// Another MAC than the expected one answers for it.
+    Conflict,
+    /// It goes down and comes back again and again.
+    Flapping,
+    /// With `method = "both"`: it answers on the link, and not to ICMP.
+    IcmpFiltered,
+    /// With `method = "both"`: it answers to ICMP, and not on the link.
+    Asymmetric,
+}
+
+impl Condition {
+    /// All conditions.
+    pub const ALL: [Condition; 4] = [Condition::Conflict, Condition::Flapping, Condition::IcmpFiltered, Condition::Asymmetric];
+
+    /// The kebab-case name, as in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Condition::Conflict => "conflict",
+            Condition::Flapping => "flapping",
+            Condition::IcmpFiltered => "icmp-filtered",
+            Condition::Asymmetric => "asymmetric",
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

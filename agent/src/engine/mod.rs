@@ -35,7 +35,7 @@ use crate::priority;
 use crate::reply::{Arrays, Program};
 use crate::roster::{Assignment, Plan, Roster};
 use crate::schedule::{Pps, Schedule, Throttle};
-use crate::unit::{Blind, Verdict};
+use crate::unit::{Blind, Condition, Mac, Verdict};
 use crate::view::{self, View};
 
 /// One turn of the engine while there is much to do: probes leave a bucket of the dial at a time.
@@ -89,6 +89,10 @@ pub enum Command {
 pub enum Note {
     /// A verdict turned.
     Turn(Turned),
+    /// A condition of an address began or ended.
+    Condition(Conditioned),
+    /// The agent cannot see a network any more, or can again.
+    Sight(Sight),
     /// From here on, slots mean this roster. The keys are those that are gone.
     Roster(Arc<Roster>, Vec<Key>),
     /// A command was carried out, and all before it was told: tell the one who gave it.
@@ -116,6 +120,32 @@ pub struct Turned {
     pub since_ms: u64,
     /// When the address answered last, likewise; `None`: never since the agent runs.
     pub last_reply_ms: Option<u64>,
+}
+
+/// A condition that began or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditioned {
+    /// Whose.
+    pub slot: u32,
+    /// Which.
+    pub condition: Condition,
+    /// Whether it holds from now on.
+    pub holds: bool,
+    /// Conflict: the MAC that is expected, and the one that answered.
+    pub macs: Option<(Mac, Mac)>,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// Whether the agent sees a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The agent's number of the network; `None`: all of them.
+    pub network: Option<u16>,
+    /// Why it cannot see it; `None`: it can.
+    pub blind: Option<Blind>,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
 }
 
 /// A plan that is being carried out piece by piece.
