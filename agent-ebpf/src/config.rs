@@ -1,7 +1,8 @@
 //! `CONFIG[0]` and `NETWORKS`: what the program must know of the agent as a whole.
 //!
 //! An entry of `NETWORKS` is three words: the interface and its network, the VLAN tags under which frames of that network
-//! come, and the interface's MAC (first byte lowest).
+//! come, and the interface's MAC (first byte lowest). Interfaces of two network namespaces may have one number: the MAC tells
+//! them apart.
 
 use crate::frame::eth;
 
@@ -78,9 +79,9 @@ const fn bytes(protocol: u16, id: u16) -> u32 {
 
 /// Where an interface stands at a step of its search.
 #[inline(always)]
-pub const fn network_place(interface: u32, tags: u64, step: u32) -> u32 {
-    let tags = (tags ^ tags >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-    interface.wrapping_add(tags as u32).wrapping_add(step) & (NETWORKS - 1)
+pub const fn network_place(interface: u32, tags: u64, mac: u64, step: u32) -> u32 {
+    let mixed = (tags ^ tags >> 29 ^ mac).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    interface.wrapping_add(mixed as u32).wrapping_add(step) & (NETWORKS - 1)
 }
 
 /// The key of an entry of `NETWORKS`.
@@ -127,7 +128,8 @@ mod tests {
             // A thousand VLANs of one interface, each in the first free place.
             for outer in 1..=1000 {
                 let tags = Tags { outer, inner: 0, service }.word();
-                let free = (0..NETWORK_PROBES).map(|step| network_place(9, tags, step) as usize).find(|place| fill[*place] == 0);
+                let free =
+                    (0..NETWORK_PROBES).map(|step| network_place(9, tags, 0xb5d2_11fa_1652, step) as usize).find(|place| fill[*place] == 0);
                 fill[free.expect("no room")] = 1;
             }
         }

@@ -1,8 +1,10 @@
 //! Monotonic time as the kernel programs see it: `CLOCK_MONOTONIC`, in nanoseconds.
 //!
-//! Stages take [`Mono`] as an argument. Only the engine's loop and the transmitter ask [`now`].
+//! Stages take [`Mono`] as an argument. Only the engine asks its [`Clock`], and who reads replies the machine's.
 
 use std::ops::{Add, Sub};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
@@ -47,6 +49,42 @@ impl Sub<Duration> for Mono {
 /// Nanoseconds of a duration; the longest ones of a policy are far below 2^64.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The clocks by which an engine goes: those of the machine, or in a simulation one that is set by hand.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// Those of the machine.
+    #[default]
+    Machine,
+    /// Nanoseconds since the beginning of a simulation, which is also taken for the Unix epoch of its wall clock.
+    Simulated(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// The monotonic clock now.
+    pub fn now(&self) -> Mono {
+        match self {
+            Clock::Machine => now(),
+            Clock::Simulated(nanos) => Mono(nanos.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The clock that goes on while the machine is suspended.
+    pub fn boot_time(&self) -> Mono {
+        match self {
+            Clock::Machine => boot_time(),
+            Clock::Simulated(_) => self.now(),
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn unix_ms(&self) -> u64 {
+        match self {
+            Clock::Machine => unix_ms(SystemTime::now()),
+            Clock::Simulated(_) => self.now().0 / 1_000_000,
+        }
+    }
 }
 
 /// The monotonic clock now.

@@ -17,6 +17,8 @@ pub mod heap;
 #[cfg(feature = "dataplane")]
 pub mod link;
 #[cfg(feature = "dataplane")]
+pub mod namespace;
+#[cfg(feature = "dataplane")]
 pub mod packet;
 pub mod policy;
 #[cfg(feature = "dataplane")]
@@ -47,5 +49,7 @@ pub mod unit;
 pub mod verdict;
 #[cfg(feature = "dataplane")]
 pub mod view;
+#[cfg(feature = "dataplane")]
+pub mod watch;
 #[cfg(feature = "dataplane")]
 pub mod wire;

@@ -1,6 +1,7 @@
 //! What the agent must know of an interface, asked of the kernel by rtnetlink, and the news of its carrier.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -11,6 +12,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkX
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
 
+use crate::namespace::Namespace;
 use crate::unit::Mac;
 
 /// An interface as it is now.
@@ -18,8 +20,10 @@ use crate::unit::Mac;
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// Its index in this network namespace.
+    /// Its index in its network namespace.
     pub index: u32,
+    /// That namespace.
+    pub namespace: Arc<Namespace>,
     /// Its MAC.
     pub mac: Mac,
     /// Up and with carrier.
@@ -43,19 +47,36 @@ pub struct News {
     pub running: bool,
 }
 
-/// A connection to rtnetlink in the network namespace of the calling thread.
+/// A connection to rtnetlink in one network namespace.
 pub struct Links {
     handle: Handle,
+    namespace: Arc<Namespace>,
 }
 
 impl Links {
-    /// Connects. The second half tells of every change of an interface from now on.
-    pub fn connect() -> Result<(Links, impl Stream<Item = News> + Unpin)> {
-        let (connection, handle, messages) =
-            rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).context("cannot open a netlink socket")?;
+    /// Connects in the network namespace of the calling thread. The second half tells of every change of an interface from now on.
+    pub fn connect() -> Result<(Links, impl Stream<Item = News> + Unpin + Send)> {
+        Self::connect_in(Arc::new(Namespace::current().context("cannot open the network namespace that this runs in")?))
+    }
+
+    /// Connects in another one.
+    pub fn connect_in(namespace: Arc<Namespace>) -> Result<(Links, impl Stream<Item = News> + Unpin + Send)> {
+        let runtime = tokio::runtime::Handle::current();
+        let connect = || {
+            // The socket is made here, and stays in this namespace; a worker of the runtime serves it.
+            let _runtime = runtime.enter();
+            rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
+        };
+        let connected = namespace.within(connect).context("cannot enter a network namespace (the agent needs CAP_SYS_ADMIN for that)")?;
+        let (connection, handle, messages) = connected.context("cannot open a netlink socket")?;
         tokio::spawn(connection);
         let news = messages.filter_map(|(message, _)| std::future::ready(news(message.payload)));
-        Ok((Links { handle }, Box::pin(news)))
+        Ok((Links { handle, namespace }, Box::pin(news)))
+    }
+
+    /// The namespace that it speaks of.
+    pub fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
     }
 
     /// Asks for an interface by name.
@@ -77,6 +98,7 @@ impl Links {
         Ok(Interface {
             name: name.to_owned(),
             index,
+            namespace: self.namespace.clone(),
             mac,
             running: is_running(&link),
             addresses: self.addresses(index).await?,

@@ -5,7 +5,7 @@ use thread_priority::{
 };
 use tracing::{debug, info};
 
-/// Puts the calling thread, the engine, before all that is not real-time: a listing, a new table or another program may take a
+/// Puts the calling thread, the engine or who hears replies for it, before all that is not real-time: a listing, a new table or another program may take a
 /// core for a second, and no probe may wait for it. A nice value alone would not do: it counts only among the processes of one
 /// session or control group (sched(7), autogroup). The engine sleeps most of each turn, and the kernel keeps a twentieth of
 /// each second free of real-time threads.
@@ -13,7 +13,7 @@ pub fn come_first() {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
     let lowest = ThreadPriority::from_posix(ScheduleParams { sched_priority: 1 });
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), lowest, policy) {
-        info!(target: "engine", ?error, "the engine keeps its normal priority (it needs CAP_SYS_NICE for another): on a busy machine probes may be late");
+        info!(target: "engine", ?error, "this thread keeps its normal priority (it needs CAP_SYS_NICE for another): on a busy machine probes may be late");
     }
 }
 

@@ -1,42 +1,35 @@
 //! Running: puts the stages together, and takes them apart again within a second of SIGTERM.
 
 use std::future::IntoFuture;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use crossbeam_channel::Sender;
-use futures::{Stream, StreamExt};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::alarm::{Change, Key, Recovery};
-use crate::config::{Config, NetworkConfig, Prefix};
-use crate::engine::{Attached, Attachment, Command, Engine};
-use crate::link::{Interface, Links, News};
-use crate::packet::Sender as ProbeSender;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::{Command, Engine};
 use crate::register::{self, Register};
-use crate::reply::Program;
+use crate::reply::{Program, Receive};
 use crate::roster::Keeper;
-use crate::schedule::Pps;
 use crate::server::{self, Agent};
 use crate::site::Site;
 use crate::state::{Restored, State};
 use crate::table::{Digest, Edition, Table};
 use crate::tell::{Events, FLUSH, Teller};
 use crate::view::{NetworkView, View};
-use crate::wire::{NeighbourSocket, Socket};
+use crate::watch::Watch;
 
 /// Between two looks whether verdicts must be written to the state directory.
 const KEEP: Duration = Duration::from_secs(10);
 /// Between two looks whether the table must be written whole.
 const TIDY: Duration = Duration::from_secs(5);
-/// Between two looks at the interfaces.
-const LOOK: Duration = Duration::from_secs(5);
 /// How long calls that are under way may take when the agent stops.
 const DRAIN: Duration = Duration::from_millis(200);
 
@@ -54,22 +47,24 @@ pub async fn run(config: Config) -> Result<()> {
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (links, news) = Links::connect()?;
-    let mut program = Program::load(register::slots_for(table.addresses()))?;
+    let mut watch = Watch::open(&config)?;
+    let mut program = load(&config, register::slots_for(table.addresses()))?;
     let (mut attachments, mut shown) = (Vec::new(), Vec::new());
     for (number, network) in config.networks.iter().enumerate() {
-        let attached = open_sockets(&links, network, &config).await?.attach(number as u16, &mut program)?;
-        shown.push(NetworkView::new(attached.name.clone(), attached.interface.name.clone(), attached.datapath()));
+        let attached = watch.attach(number as u16, &mut program).await?;
+        shown.push(NetworkView::new(attached.name.clone(), network.interface.clone(), attached.datapath));
         attachments.push(attached);
     }
-    let view = Arc::new(View::new(shown, program.arrays().clone()));
+    let clock = Clock::Machine;
+    let view = Arc::new(View::new(clock.now(), shown, program.arrays().clone()));
     let alarms = recovery.start(forgotten);
     let events = Arc::new(Events::default());
     let (notes, told) = mpsc::unbounded_channel();
     let mut teller = tokio::spawn(Teller::new(view.clone(), alarms.clone(), events.clone()).run(told));
     let (commands, received) = crossbeam_channel::unbounded();
     let stop = Arc::new(AtomicBool::new(false));
-    let engine = start_engine(program, attachments, config.pps, view.clone(), notes, received, stop.clone())?;
+    let engine = Engine::new(clock, program, attachments, config.pps, view.clone(), notes);
+    let engine = start_engine(engine, received, stop.clone())?;
 
     let keeper = Keeper::new(config.networks.iter().map(|network| network.name.as_str()));
     let register = Arc::new(Register::new(keeper, commands.clone(), view.clone(), state.clone(), Site::from(&config)));
@@ -108,7 +103,7 @@ pub async fn run(config: Config) -> Result<()> {
     let serve = axum::serve(listener, server::router(Arc::new(agent)))
         .with_graceful_shutdown(async move { drop(ends.wait_for(|stopping| *stopping).await) });
     let mut server = tokio::spawn(serve.into_future());
-    let watcher = tokio::spawn(watch_links(links, news, config.clone(), commands));
+    let watcher = tokio::spawn(watch.follow(commands));
     let keep = tokio::spawn(keep_verdicts(state.clone(), view.clone()));
     let tidy = tokio::spawn(keep_tidy(register));
     info!(target: "agent", listen = %config.listen, state_directory = %config.state_directory.display(), "rollcall-agent {} is ready", env!("CARGO_PKG_VERSION"));
@@ -219,18 +214,26 @@ fn reconcile(table: &First, mut restored: Restored, recovery: &Recovery) -> (Res
     (restored, forgotten.into_iter().map(|key| Change::Forgotten { key, at: now }).collect())
 }
 
+/// The program; where the kernel does not take it and the operator leaves the choice to us, arrays without one.
+fn load(config: &Config, slots: u32) -> Result<Program> {
+    match (config.receive, Program::load(slots)) {
+        (Receive::Socket, _) => Ok(Program::in_memory(slots)?),
+        (Receive::Auto, Err(why)) => {
+            warn!(target: "reply", %why, "no XDP program: replies are received and probes are sent by packet sockets, which costs more CPU");
+            Ok(Program::in_memory(slots)?)
+        }
+        (_, program) => Ok(program?),
+    }
+}
+
 fn start_engine(
-    program: Program,
-    attachments: Vec<Attached>,
-    pps: Pps,
-    view: Arc<View>,
-    notes: mpsc::UnboundedSender<crate::engine::Note>,
+    engine: Engine,
     commands: crossbeam_channel::Receiver<Command>,
     stop: Arc<AtomicBool>,
 ) -> Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new()
         .name("engine".into())
-        .spawn(move || Engine::new(program, attachments, pps, view, notes).run(&commands, &stop))
+        .spawn(move || engine.run(&commands, &stop))
         .context("cannot start the engine's thread")
 }
 
@@ -242,106 +245,6 @@ async fn watch_engine(engine: std::thread::JoinHandle<()>, stop: Arc<AtomicBool>
     match engine.join() {
         Ok(()) => "the engine stopped",
         Err(_) => "the engine panicked; please report what stands above",
-    }
-}
-
-/// Opens the sockets of a network.
-async fn open_sockets(links: &Links, network: &NetworkConfig, config: &Config) -> Result<Attachment> {
-    let name = &network.name;
-    let interface = links.interface(&network.interface).await.with_context(|| format!("network {name:?}"))?;
-    let sender = sender(network, &interface);
-    let rights = "the agent needs root, or CAP_NET_RAW";
-    let refused = || format!("network {name:?}: cannot open a packet socket: {rights}");
-    let socket = Socket::open(interface.index, sender).with_context(refused)?;
-    let neighbours = NeighbourSocket::open(interface.index, sender).with_context(refused)?;
-    let on_link = match &network.on_link {
-        Some(prefixes) => prefixes.iter().map(|Prefix(address, length)| (*address, *length)).collect(),
-        None => own_addresses(network, &interface).to_vec(),
-    };
-    let [v4, v6] = if network.vlan.is_none() { interface.gateways } else { [None; 2] };
-    let gateways = [network.gateway.map(IpAddr::V4).or(v4), network.gateway_v6.map(IpAddr::V6).or(v6)];
-    let (receive, transmit) = (config.receive, config.transmit);
-    Ok(Attachment { name: name.clone(), interface, gateways, on_link, sender, socket, neighbours, receive, transmit })
-}
-
-/// The addresses of the interface that are the network's. Behind a VLAN tag none is, and no route either.
-fn own_addresses<'a>(network: &NetworkConfig, interface: &'a Interface) -> &'a [(IpAddr, u8)] {
-    if network.vlan.is_none() { &interface.addresses } else { &[] }
-}
-
-/// Who the probes of a network come from: as configured, else the interface's own addresses.
-fn sender(network: &NetworkConfig, interface: &Interface) -> ProbeSender {
-    let own = own_addresses(network, interface);
-    let v4 = own.iter().find_map(|(address, _)| match address {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    });
-    let v6 = |link_local: bool| {
-        own.iter().find_map(|(address, _)| match address {
-            IpAddr::V6(v6) if v6.is_unicast_link_local() == link_local => Some(*v6),
-            _ => None,
-        })
-    };
-    let plain = ProbeSender::new(interface.mac);
-    ProbeSender {
-        v4: network.source.or(v4),
-        link_local: v6(true).unwrap_or(plain.link_local),
-        owns_link_local: v6(true).is_some(),
-        v6: network.source_v6.or(v6(false)),
-        tags: network.tags(),
-        ..plain
-    }
-}
-
-/// Tells the engine of carriers that come and go, and attaches again to an interface that was made anew. The kernel's
-/// news can be lost when very many come at once, so the interfaces are looked at from time to time as well.
-async fn watch_links(links: Links, mut news: impl Stream<Item = News> + Unpin, config: Config, commands: Sender<Command>) {
-    let mut every = tokio::time::interval(LOOK);
-    let mut indices: Vec<Option<u32>> = vec![None; config.networks.len()];
-    loop {
-        let heard = tokio::select! {
-            heard = news.next() => match heard {
-                Some(heard) => Some(heard),
-                None => return,
-            },
-            _ = every.tick() => None,
-        };
-        for (number, (network, index)) in config.networks.iter().zip(&mut indices).enumerate() {
-            let now = match &heard {
-                Some(heard) if heard.interface == network.interface => (heard.index, heard.running),
-                Some(_) => continue,
-                None => match links.interface(&network.interface).await {
-                    Ok(interface) => (interface.index, interface.running),
-                    Err(_) => (index.unwrap_or_default(), false),
-                },
-            };
-            follow_link(&links, network, number as u16, now, index, &config, &commands).await;
-        }
-    }
-}
-
-async fn follow_link(
-    links: &Links,
-    network: &NetworkConfig,
-    number: u16,
-    (seen, running): (u32, bool),
-    index: &mut Option<u32>,
-    config: &Config,
-    commands: &Sender<Command>,
-) {
-    let known = *index.get_or_insert(seen);
-    if running && seen != known {
-        match open_sockets(links, network, config).await {
-            Ok(attachment) => {
-                *index = Some(attachment.interface.index);
-                let _ = commands.send(Command::Reattach { network: number, attachment: Box::new(attachment) });
-            }
-            Err(error) => {
-                warn!(target: "wire", network = %network.name, error = format!("{error:#}"), "the new interface cannot be used yet");
-            }
-        }
-    } else if seen == known {
-        let _ = commands.send(Command::Link { network: number, running });
     }
 }
 

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use hdrhistogram::Histogram;
 use rollcall_agent_ebpf::reason;
 
-use crate::clock::{self, Mono};
+use crate::clock::Mono;
 use crate::reply::Arrays;
 use crate::roster::{Group, Roster};
 use crate::unit::{Blind, Verdict};
@@ -152,9 +152,7 @@ pub fn late_histogram() -> Histogram<u64> {
 pub struct NetworkView {
     /// Its name.
     pub name: String,
-    /// Its interface.
-    pub interface: String,
-    datapath: RwLock<(&'static str, &'static str)>,
+    attached: RwLock<(String, &'static str, &'static str)>,
     /// Reason of blindness plus one; 0 when the agent sees it.
     blind: AtomicU8,
     /// Addresses of the network that have no MAC yet.
@@ -167,17 +165,23 @@ impl NetworkView {
     /// A network that the agent sees.
     pub fn new(name: String, interface: String, datapath: (&'static str, &'static str)) -> Self {
         let (blind, unresolved, send_errors) = Default::default();
-        NetworkView { name, interface, datapath: datapath.into(), blind, unresolved, send_errors }
+        NetworkView { name, attached: (interface, datapath.0, datapath.1).into(), blind, unresolved, send_errors }
+    }
+
+    /// Its interface.
+    pub fn interface(&self) -> String {
+        self.attached.read().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     /// Names of its transmitter and its receiver.
     pub fn datapath(&self) -> (&'static str, &'static str) {
-        *self.datapath.read().unwrap_or_else(PoisonError::into_inner)
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        (attached.1, attached.2)
     }
 
-    /// Set by the engine when an interface was made anew.
-    pub fn set_datapath(&self, datapath: (&'static str, &'static str)) {
-        *self.datapath.write().unwrap_or_else(PoisonError::into_inner) = datapath;
+    /// Set by the engine when an interface appeared or was made anew.
+    pub fn set_attached(&self, interface: &str, datapath: (&'static str, &'static str)) {
+        *self.attached.write().unwrap_or_else(PoisonError::into_inner) = (interface.to_owned(), datapath.0, datapath.1);
     }
 
     /// Why the agent cannot see this network now.
@@ -233,9 +237,9 @@ pub struct View {
 
 impl View {
     /// A view of an agent with these networks that watches nobody yet.
-    pub fn new(networks: Vec<NetworkView>, arrays: Arc<Arrays>) -> Self {
+    pub fn new(start: Mono, networks: Vec<NetworkView>, arrays: Arc<Arrays>) -> Self {
         View {
-            start: clock::now(),
+            start,
             roster: ArcSwap::from_pointee(Roster::default()),
             arrays: ArcSwap::from(arrays),
             verdicts: Slots::default(),

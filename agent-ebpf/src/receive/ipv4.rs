@@ -1,12 +1,11 @@
 //! ARP replies, ICMP echo replies, and ICMP errors that quote a probe of ours.
 
-use super::{Claim, Frame, Kind, halves};
+use super::{Claim, Frame, Kind, MAC, halves};
 use crate::frame::{arp as arp_header, eth, icmp, ipv4};
 use crate::target;
 
 /// Version 4, a header of 20 bytes.
 const PLAIN: u8 = 0x45;
-const MAC: u64 = (1 << 48) - 1;
 
 /// An IPv4 packet. `second` ends with its first two bytes.
 #[inline(always)]

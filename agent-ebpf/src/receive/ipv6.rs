@@ -1,10 +1,9 @@
 //! Neighbour advertisements, ICMPv6 echo replies, and ICMPv6 errors that quote a probe of ours.
 
 use super::ipv4::quoted;
-use super::{Claim, Frame, Kind, halves};
+use super::{Claim, Frame, Kind, MAC, halves};
 use crate::frame::{eth, icmp, icmpv6, ipv6};
 
-const MAC: u64 = (1 << 48) - 1;
 /// Extension headers that are stepped over.
 const EXTENSIONS: usize = 4;
 /// The longest that one may be, in units of eight bytes beyond the first.

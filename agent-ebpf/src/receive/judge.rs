@@ -1,24 +1,22 @@
 //! Whether a claim is the answer to a probe of ours, and what follows from it.
 
-use super::{Cell, Claim, Kind, World};
+use super::{Cell, Claim, Kind, MAC, Whence, World};
 use crate::board::{self, Match};
 use crate::reason::Reason;
 use crate::{config, evidence, index, others, probe, target};
 
-const MAC: u64 = (1 << 48) - 1;
-
-/// What to make of a claim that came in from an interface; `None`: nothing to do with us.
+/// What to make of a claim that came in from somewhere; `None`: nothing to do with us.
 #[inline(always)]
-pub fn judge<W: World>(claim: &Claim, interface: u32, world: &W) -> Option<Reason> {
-    let network = match network(interface, claim.tags, world) {
+pub fn judge<W: World>(claim: &Claim, whence: Whence, world: &W) -> Option<Reason> {
+    let network = match network(whence.interface, claim.tags, whence.to, world) {
         NOWHERE => None,
-        word => Some(((word >> 48) as u16, word & MAC)),
+        number => Some(number as u16),
     };
     if claim.kind == Kind::Echo {
         return echo(claim, network, world);
     }
-    let (network, our_mac) = network?;
-    if claim.kind == Kind::Neighbour && claim.to != our_mac || probe::checksum(claim.sum) != 0 {
+    let network = network?;
+    if claim.kind == Kind::Neighbour && claim.to != whence.to || probe::checksum(claim.sum) != 0 {
         return None;
     }
     let (slot, target) = find(network, claim.address, world)?;
@@ -27,7 +25,7 @@ pub fn judge<W: World>(claim: &Claim, interface: u32, world: &W) -> Option<Reaso
 
 /// An echo reply with our mark: whether it answers a probe of ours.
 #[inline(always)]
-fn echo<W: World>(claim: &Claim, network: Option<(u16, u64)>, world: &W) -> Option<Reason> {
+fn echo<W: World>(claim: &Claim, network: Option<u16>, world: &W) -> Option<Reason> {
     if !config::ids(world.config(config::IDS)?).contains(&claim.id) {
         return None;
     }
@@ -39,7 +37,7 @@ fn echo<W: World>(claim: &Claim, network: Option<(u16, u64)>, world: &W) -> Opti
     if [target[0], target[1]] != claim.address {
         return Some(Reason::BadSource);
     }
-    if network.is_none_or(|(network, _)| u64::from(network) != target[2] >> 48) {
+    if network.is_none_or(|network| u64::from(network) != target[2] >> 48) {
         return Some(Reason::BadNetwork);
     }
     if probe::checksum(claim.sum) != 0 {
@@ -133,19 +131,20 @@ fn search<W: World>(network: u16, high: u64, low: u64, world: &W) -> u32 {
     NOBODY
 }
 
-/// No network: a MAC of all ones is nobody's.
-const NOWHERE: u64 = u64::MAX;
+/// No network.
+const NOWHERE: u32 = u32::MAX;
 
-/// The agent's number of the network that the frame came in from (high 16 bits), and our MAC there. A function of its own, with a
-/// word as its answer, so that the verifier goes through its steps once and not for each kind of frame.
+/// The agent's number of the network that the frame came in from. A function of its own so that the verifier goes through its steps
+/// once and not for each kind of frame.
 #[inline(never)]
-fn network<W: World>(interface: u32, tags: u64, world: &W) -> u64 {
+fn network<W: World>(interface: u32, tags: u64, to: u64, world: &W) -> u32 {
     for step in 0..config::NETWORK_PROBES {
-        let Some(entry) = world.network(config::network_place(interface, tags, step)) else { break };
+        let Some(entry) = world.network(config::network_place(interface, tags, to, step)) else { break };
         if let Some(network) = config::network(entry[config::NETWORK_KEY], interface)
             && entry[config::NETWORK_TAGS] == tags
+            && entry[config::NETWORK_MAC] == to
         {
-            return u64::from(network) << 48 | entry[config::NETWORK_MAC];
+            return u32::from(network);
         }
     }
     NOWHERE

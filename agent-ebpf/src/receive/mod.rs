@@ -78,6 +78,19 @@ pub trait World {
     fn now(&self) -> u64;
 }
 
+/// Where a frame came in. Interfaces have numbers of their own in each network namespace, and the program does not learn in which one
+/// it runs: the MAC that the frame was sent to, which is the interface's, tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whence {
+    /// Number of the interface.
+    pub interface: u32,
+    /// The MAC that it was sent to, as [`crate::config::mac_word`].
+    pub to: u64,
+}
+
+/// A MAC in the low bytes of a word.
+const MAC: u64 = (1 << 48) - 1;
+
 /// What the receiver makes of a frame that came in from an interface.
 #[inline(always)]
 pub fn classify<F: Frame, W: World>(frame: F, interface: u32, world: &W) -> Reason {
@@ -88,14 +101,15 @@ pub fn classify<F: Frame, W: World>(frame: F, interface: u32, world: &W) -> Reas
 /// claim in registers; all others share one.
 #[inline(always)]
 fn answer<F: Frame, W: World>(frame: F, interface: u32, world: &W) -> Option<Reason> {
-    let second: u64 = frame.get(8)?;
+    let (first, second): (u64, u64) = (frame.get(0)?, frame.get(8)?);
+    let from = Whence { interface, to: first & MAC };
     if (second >> 32) as u16 == ARP {
-        return judge(&ipv4::arp::<F, 0>(frame, second, 0)?, interface, world);
+        return judge(&ipv4::arp::<F, 0>(frame, second, 0)?, from, world);
     }
     if let Some(claim) = ipv4::plain_echo(frame, second) {
-        return judge(&claim, interface, world);
+        return judge(&claim, from, world);
     }
-    judge(&world.settle(parse(frame)?)?, interface, world)
+    judge(&world.settle(parse(frame)?)?, from, world)
 }
 
 /// What a frame says, if it has the shape of an answer, or of a router's word about a probe of ours.

@@ -56,6 +56,8 @@ pub struct NetworkConfig {
     pub name: String,
     /// The interface that is attached to it.
     pub interface: String,
+    /// The network namespace that the interface is in: a name as `ip netns` shows it, or a path.
+    pub namespace: Option<String>,
     /// VLAN tag or tags of its frames.
     pub vlan: Option<Vlan>,
     /// Source address of probes.
@@ -111,6 +113,7 @@ impl NetworkConfig {
         NetworkConfig {
             name: name.into(),
             interface: interface.into(),
+            namespace: None,
             vlan: None,
             source: None,
             source_v6: None,
@@ -118,6 +121,11 @@ impl NetworkConfig {
             gateway_v6: None,
             on_link: None,
         }
+    }
+
+    /// Where the network namespace of its interface is; `None`: the agent's own.
+    pub fn namespace_path(&self) -> Option<PathBuf> {
+        self.namespace.as_deref().map(crate::namespace::path_of)
     }
 
     /// VLAN tags of its frames.
@@ -192,10 +200,14 @@ impl Config {
             if !names.insert(name) {
                 mistakes.push(format!("network {name:?}: name: found twice, allowed: each network once"));
             }
-            if !interfaces.insert((interface, network.tags().word())) {
+            if !interfaces.insert((network.namespace_path(), interface, network.tags().word())) {
                 mistakes.push(format!(
-                    "network {name:?}: interface: found {interface:?} a second time, allowed: one network for each interface and VLAN"
+                    "network {name:?}: interface: found {interface:?} a second time, allowed: one network for each interface and VLAN of a namespace"
                 ));
+            }
+            if network.namespace.as_deref() == Some("") {
+                mistakes
+                    .push(format!("network {name:?}: namespace: found an empty text, allowed: a name as `ip netns` shows it, or a path"));
             }
             for prefix in network.on_link.iter().flatten() {
                 let right = prefix.network();
@@ -205,6 +217,11 @@ impl Config {
                         .push(format!("network {name:?}: on_link: found {address}/{length} with host bits set, allowed: {right}/{length}"));
                 }
             }
+        }
+        if self.receive == Receive::Socket && self.transmit == Transmit::Kernel {
+            mistakes.push(
+                "transmit: found \"kernel\" with receive = \"socket\", allowed: \"socket\" or \"auto\" (the program that makes probes in the kernel is the one that receives)".to_owned(),
+            );
         }
         if !is_loopback(self.listen.ip()) && self.token_file.is_none() {
             mistakes.push(format!("listen: found {} without a token_file, allowed: a loopback address, or a token_file", self.listen));

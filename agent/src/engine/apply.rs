@@ -56,6 +56,7 @@ impl Engine {
         self.schedule.reserve(plan.capacity);
         let Plan { roster, removed, changed, added, .. } = plan;
         let (removed, changed, added) = (removed.into_iter(), changed.into_iter(), added.into_iter());
+        self.roster = roster.clone();
         self.job = Some(Job { roster, removed, changed, added, done });
         self.work();
     }
@@ -77,8 +78,8 @@ impl Engine {
     /// Carries out a piece of the plan under way: who is gone first, then who changed, then who is new.
     pub(super) fn work(&mut self) {
         let Some(mut job) = self.job.take() else { return };
-        let now = clock::now();
-        while clock::now().since(now) < WORK {
+        let now = self.clock.now();
+        while self.clock.now().since(now) < WORK {
             for _ in 0..STEPS {
                 if let Some(slot) = job.removed.next() {
                     self.vacate(slot);
@@ -151,7 +152,7 @@ impl Engine {
         self.follow(slot, way, now);
     }
 
-    fn change(&mut self, roster: &Roster, assignment: Assignment, now: Mono) {
+    pub(super) fn change(&mut self, roster: &Roster, assignment: Assignment, now: Mono) {
         let Assignment { slot, group, .. } = assignment;
         let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.is_live()) else { return };
         cell.group = group;

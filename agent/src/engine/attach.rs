@@ -1,14 +1,16 @@
 //! A network with its open sockets, and the program attached to its interface.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tracing::{info, warn};
 
 use crate::link::Interface;
 use crate::packet::Sender;
-use crate::reply::{Program, Receive, Receiver};
-use crate::wire::{self, NeighbourSocket, Socket, Transmit, Transmitter};
+use crate::reply::{Ear, Program, Receive, Receiver, Reception};
+use crate::unit::Mac;
+use crate::wire::{self, NeighbourSocket, Neighbours, Socket, Transmit, Transmitter};
 
 /// A network with its open sockets.
 pub struct Attachment {
@@ -33,10 +35,16 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Attaches the program to the interface, in the calling thread's network namespace, and chooses the way onto the wire.
+    /// Attaches the program to the interface, in the calling thread's network namespace, which must be the interface's, and chooses
+    /// the way onto the wire.
     pub fn attach(self, number: u16, program: &mut Program) -> Result<Attached, anyhow::Error> {
         let Attachment { name, interface, gateways, on_link, sender, socket, neighbours, receive, transmit } = self;
-        let receiver = program.attach(number, &interface, sender.tags, receive)?;
+        let Reception { receiver, ear, refusal } = program.attach(number, &interface, sender, receive)?;
+        if let Some(why) = refusal {
+            warn!(target: "reply", network = %name, interface = %interface.name, %why, "replies are received by a packet socket, which costs more CPU");
+        }
+        // Without the program on the interface its runs would be slow, and its replies would not come back to it.
+        let transmit = if receiver == Receiver::Socket { Transmit::Socket } else { transmit };
         let (transmitter, refusal) = wire::choose(transmit, program, &interface, sender, socket).with_context(|| {
             format!("network {name:?}: the in-kernel transmitter cannot be used; with `transmit = \"auto\"` a packet socket is")
         })?;
@@ -47,27 +55,44 @@ impl Attachment {
         if receiver == Receiver::Generic && receive == Receive::Auto {
             warn!(target: "reply", network = %name, interface = %interface.name, "the driver takes no XDP program: replies are received in the generic path, which costs more CPU");
         }
-        Ok(Attached { name, interface, gateways, on_link, sender, transmitter, neighbours, receiver })
+        let datapath = (transmitter.name(), receiver.name());
+        let tap = Tap { interface, transmitter, neighbours: Box::new(neighbours), ear };
+        Ok(Attached { name, gateways, on_link, sender, tap: Some(tap), datapath })
     }
 }
 
-/// A network that is attached.
+/// The ways on and off the wire of a network.
+pub struct Tap {
+    /// Its interface.
+    pub interface: Interface,
+    /// How probes leave.
+    pub transmitter: Box<dyn Transmitter>,
+    /// Who is asked for MACs.
+    pub neighbours: Box<dyn Neighbours>,
+    /// Where replies are heard, if not by the program.
+    pub ear: Option<Arc<Ear>>,
+}
+
+/// A network that is attached, or waits for its interface.
 pub struct Attached {
     /// Its name.
     pub name: String,
-    /// Its interface.
-    pub interface: Interface,
-    pub(super) gateways: [Option<IpAddr>; 2],
-    pub(super) on_link: Vec<(IpAddr, u8)>,
-    pub(super) sender: Sender,
-    pub(super) transmitter: Box<dyn Transmitter>,
-    pub(super) neighbours: NeighbourSocket,
-    receiver: Receiver,
+    /// The gateways for addresses that are not on the link: IPv4, IPv6.
+    pub gateways: [Option<IpAddr>; 2],
+    /// Prefixes that are on the link.
+    pub on_link: Vec<(IpAddr, u8)>,
+    /// Who its probes come from.
+    pub sender: Sender,
+    /// `None` while there is no interface.
+    pub tap: Option<Tap>,
+    /// Names of its transmitter and its receiver.
+    pub datapath: (&'static str, &'static str),
 }
 
 impl Attached {
-    /// Names of its transmitter and its receiver.
-    pub fn datapath(&self) -> (&'static str, &'static str) {
-        (self.transmitter.name(), self.receiver.name())
+    /// A network whose interface is not there yet.
+    pub fn absent(name: String) -> Self {
+        let (gateways, on_link, sender) = ([None; 2], vec![], Sender::new(Mac::default()));
+        Attached { name, gateways, on_link, sender, tap: None, datapath: ("none", "none") }
     }
 }

@@ -78,7 +78,11 @@ impl Engine {
                 self.arm(slot, now);
                 return;
             }
-            let outcome = match (answered, self.blindness(network, routed, elapsed.map(|_| sent), timeout)) {
+            if !answered && !self.has_read(network, sent + timeout) {
+                self.arm(slot, now);
+                return;
+            }
+            let outcome = match (answered, self.blindness(network, routed, elapsed.map(|_| sent), timeout, now)) {
                 (true, _) => Some(Outcome::Reply),
                 (false, _) if traces.excused(sequence) => None,
                 (false, Some(blind)) => Some(Outcome::Void(blind)),
@@ -104,6 +108,13 @@ impl Engine {
                 return;
             }
         }
+    }
+
+    /// Whether all that came in before a moment was judged. The program is always at it; a socket must be read, and where nobody
+    /// reads it any more waiting would not end.
+    fn has_read(&self, network: Option<u16>, up_to: Mono) -> bool {
+        let ear = network.and_then(|number| self.networks.get(usize::from(number))).and_then(|network| network.ear());
+        ear.is_none_or(|ear| ear.has_read(up_to) || ear.was_deaf(up_to, up_to, self.last))
     }
 
     /// Takes one outcome of a probe sent at `sent` into account.

@@ -13,24 +13,26 @@ mod judge;
 mod losses;
 mod network;
 mod send;
+mod sight;
 mod way;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver as Commands;
 use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-pub use self::attach::{Attached, Attachment};
+pub use self::attach::{Attached, Attachment, Tap};
 use self::cell::Cell;
 use self::class::Classes;
 use self::network::Network;
 use self::send::Batch;
 use crate::alarm::Key;
-use crate::clock::{self, Mono};
+use crate::clock::{self, Clock, Mono};
+use crate::namespace::Namespace;
 use crate::priority;
 use crate::reply::{Arrays, Program};
 use crate::roster::{Assignment, Plan, Roster};
@@ -75,6 +77,11 @@ pub enum Command {
         network: u16,
         /// Up and with carrier.
         running: bool,
+    },
+    /// The network namespace of an interface is gone: nothing of ours may keep it.
+    Detach {
+        /// The agent's number of the network.
+        network: u16,
     },
     /// An interface was made anew: attach to it again.
     Reattach {
@@ -173,8 +180,13 @@ impl Seldom {
 
 /// The engine.
 pub struct Engine {
+    clock: Clock,
+    /// Where its thread began; the threads of a simulation never leave.
+    home: Option<Namespace>,
     program: Program,
     arrays: Arc<Arrays>,
+    /// What the slots mean.
+    roster: Arc<Roster>,
     schedule: Schedule,
     throttle: Throttle,
     cells: Vec<Cell>,
@@ -211,14 +223,25 @@ pub struct Engine {
 
 impl Engine {
     /// An engine on attached networks that watches nobody yet.
-    pub fn new(program: Program, networks: Vec<Attached>, pps: Pps, view: Arc<View>, notes: mpsc::UnboundedSender<Note>) -> Self {
-        let now = clock::now();
+    pub fn new(
+        clock: Clock,
+        program: Program,
+        networks: Vec<Attached>,
+        pps: Pps,
+        view: Arc<View>,
+        notes: mpsc::UnboundedSender<Note>,
+    ) -> Self {
+        let now = clock.now();
         let arrays = program.arrays().clone();
         let id = rand::random_range(1..=u16::MAX);
         arrays.set_ids(id, id);
+        let suspended = clock.boot_time().since(now);
         Engine {
+            clock,
+            home: None,
             program,
             arrays,
+            roster: Arc::default(),
             schedule: Schedule::default(),
             throttle: Throttle::new(pps, now),
             cells: Vec::new(),
@@ -229,7 +252,7 @@ impl Engine {
             notes,
             last: now,
             tick: TICK,
-            wall_ms: clock::unix_ms(SystemTime::now()),
+            wall_ms: 0,
             stalled: None,
             refreshed: now,
             id,
@@ -239,7 +262,7 @@ impl Engine {
             pauses: view::late_histogram(),
             due: Vec::new(),
             skipped: Vec::new(),
-            suspended: clock::boot_time().since(now),
+            suspended,
             stall: STALL,
             stall_told: Seldom::default(),
             skipped_told: Seldom::default(),
@@ -249,24 +272,36 @@ impl Engine {
     /// Turns until `stop` is set. Dropping the engine afterwards detaches the program and closes the sockets.
     pub fn run(mut self, commands: &Commands<Command>, stop: &AtomicBool) {
         priority::come_first();
-        let mut next = clock::now();
-        self.networks_start(next);
+        self.home = Namespace::current().ok();
+        let mut next = self.clock.now();
+        self.start(next);
         while !stop.load(Ordering::Relaxed) {
-            let now = clock::now();
+            let now = self.clock.now();
             while let Ok(command) = commands.try_recv() {
                 self.command(command, now);
             }
-            self.turn(now, clock::boot_time(), clock::unix_ms(SystemTime::now()));
+            self.turn(now, self.clock.boot_time(), self.clock.unix_ms());
             next = (next + self.tick).max(now);
-            let rest = next.since(clock::now());
+            let rest = next.since(self.clock.now());
             if !rest.is_zero() {
                 std::thread::sleep(rest);
             }
         }
     }
 
-    /// One turn.
-    fn turn(&mut self, now: Mono, boot: Mono, wall_ms: u64) {
+    /// Before the first turn.
+    pub fn start(&mut self, now: Mono) {
+        self.wall_ms = self.clock.unix_ms();
+        self.networks_start(now);
+    }
+
+    /// How long after a turn the next one is due.
+    pub fn tick(&self) -> Duration {
+        self.tick
+    }
+
+    /// One turn, at a moment of the monotonic clock, of the one that goes on in suspension, and of the wall clock.
+    pub fn turn(&mut self, now: Mono, boot: Mono, wall_ms: u64) {
         self.wall_ms = wall_ms;
         let pause = clock::nanos(now.since(self.last).saturating_sub(self.tick));
         let _ = self.pauses.record(pause);
@@ -283,6 +318,7 @@ impl Engine {
         }
         self.last = now;
         self.work();
+        self.find_ways(now);
         self.resolve(now);
         self.gateways(now);
         self.judge(now);
@@ -295,10 +331,12 @@ impl Engine {
         }
     }
 
-    fn command(&mut self, command: Command, now: Mono) {
+    /// Takes a command.
+    pub fn command(&mut self, command: Command, now: Mono) {
         match command {
             Command::Apply { plan, larger, done } => self.begin(*plan, larger.map(|program| *program), done, now),
             Command::Link { network, running } => self.link(network, running, now),
+            Command::Detach { network } => self.leave(network, now),
             Command::Reattach { network, attachment } => self.reattach(network, *attachment, now),
         }
     }

@@ -3,20 +3,19 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::attach::{Attached, Attachment};
+use super::attach::{Attached, Tap};
 use super::cell::Mark;
 use super::gateway::Gateway;
 use super::losses::Losses;
 use super::send::Batch;
 use super::{Engine, Seldom};
 use crate::clock::Mono;
-use crate::link::Interface;
 use crate::packet::Sender;
+use crate::reply::Ear;
 use crate::resolve::{Asker, Resolver};
 use crate::unit::{Blind, Family};
-use crate::wire::{NeighbourSocket, Transmitter};
 
 /// After blindness ends, what was under way before and shortly after still counts as nothing: bridges and switches
 /// need a moment to forward again.
@@ -25,6 +24,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 const GRACE_UNPROVEN: Duration = Duration::from_secs(45);
 /// ARP frames that one turn looks at: a storm must not hold up the hands.
 const ANSWERS: usize = 256;
+const ANSWERS_ALL: usize = 4096;
 /// How long a driver may take no frame at all.
 const REFUSED: Duration = Duration::from_millis(50);
 /// Between two tries to send into a network that refused.
@@ -34,8 +34,8 @@ const RESOLVE: Duration = Duration::from_millis(5);
 
 pub(super) struct Network {
     pub(super) name: String,
-    pub(super) interface: Interface,
-    pub(super) transmitter: Box<dyn Transmitter>,
+    /// The ways on and off the wire; `None` while its interface is not there.
+    pub(super) tap: Option<Tap>,
     /// Of each family.
     pub(super) batches: [Batch; 2],
     pub(super) sender: Sender,
@@ -43,12 +43,9 @@ pub(super) struct Network {
     /// From when to when the agent last could not see it.
     blind_from: Mono,
     blind_to: Mono,
-    neighbours: NeighbourSocket,
     pub(super) resolver: Resolver,
     /// Of each family.
     pub(super) gateways: [Gateway; 2],
-    /// The program is attached to the interface.
-    attached: bool,
     /// When a network that refused to send was last tried.
     tried: Mono,
     /// When it was last said that nothing can be sent.
@@ -65,26 +62,25 @@ pub(super) struct Network {
     /// Slots on the link whose miss counts only once somebody is heard, and what had been heard when they were looked at last.
     pub(super) unheard: Vec<u32>,
     looked: Mono,
-    on_link: Vec<(IpAddr, u8)>,
+    pub(super) on_link: Vec<(IpAddr, u8)>,
     resolved: Mono,
+    /// The next slot whose way is found anew, after the interface was made anew with other addresses.
+    pub(super) anew: Option<u32>,
 }
 
 impl Network {
     pub(super) fn new(attached: Attached) -> Self {
-        let Attached { name, interface, gateways, on_link, sender, transmitter, neighbours, .. } = attached;
+        let Attached { name, gateways, on_link, sender, tap, .. } = attached;
         Network {
             name,
-            interface,
-            transmitter,
+            tap,
             batches: Default::default(),
             sender,
             blind: None,
             blind_from: Mono::default(),
             blind_to: Mono::default(),
-            neighbours,
             resolver: Resolver::default(),
             gateways: gateways.map(Gateway::at),
-            attached: true,
             tried: Mono::default(),
             send_told: Seldom::default(),
             refused: None,
@@ -96,6 +92,7 @@ impl Network {
             looked: Mono::default(),
             on_link,
             resolved: Mono::default(),
+            anew: None,
         }
     }
 
@@ -112,7 +109,7 @@ impl Network {
         self.blind_to = now + GRACE;
     }
 
-    fn sees(&mut self, now: Mono) {
+    pub(super) fn sees(&mut self, now: Mono) {
         self.blind = None;
         self.refused = None;
         self.blind_to = now + GRACE;
@@ -140,8 +137,18 @@ impl Network {
     /// The driver did not take some frames of a batch.
     pub(super) fn lost(&mut self, frames: usize, now: Mono) {
         if self.lost_told.now(now) {
-            warn!(target: "wire", network = %self.name, interface = %self.interface.name, frames, "the driver dropped probes of ours: those count as nothing, not as silence; is its transmit ring too small for the rate?");
+            warn!(target: "wire", network = %self.name, interface = %self.interface_name(), frames, "the driver dropped probes of ours: those count as nothing, not as silence; is its transmit ring too small for the rate?");
         }
+    }
+
+    /// Where replies are heard, if not by the program.
+    pub(super) fn ear(&self) -> Option<&Ear> {
+        self.tap.as_ref().and_then(|tap| tap.ear.as_deref())
+    }
+
+    /// The name of its interface, for people.
+    pub(super) fn interface_name(&self) -> &str {
+        self.tap.as_ref().map_or("none", |tap| &tap.interface.name)
     }
 
     /// Whether the MAC of the gateway of a family is known.
@@ -163,7 +170,7 @@ impl Network {
     }
 
     /// Asks for the gateways' MACs.
-    fn want_gateways(&mut self, now: Mono) {
+    pub(super) fn want_gateways(&mut self, now: Mono) {
         for (family, gateway) in Family::ALL.into_iter().zip(&self.gateways) {
             if let Some(address) = gateway.address {
                 self.resolver.want(address, Asker::Gateway(family), now);
@@ -173,76 +180,6 @@ impl Network {
 }
 
 impl Engine {
-    pub(super) fn networks_start(&mut self, now: Mono) {
-        for number in 0..self.networks.len() {
-            let network = &mut self.networks[number];
-            network.want_gateways(now);
-            let running = network.interface.running;
-            if !running {
-                self.link(number as u16, false, now);
-            }
-        }
-    }
-
-    /// The carrier of a network came or went.
-    pub(super) fn link(&mut self, number: u16, running: bool, now: Mono) {
-        let (Some(network), Some(view)) = (self.networks.get_mut(usize::from(number)), self.view.networks.get(usize::from(number))) else {
-            return;
-        };
-        let (name, interface) = (&network.name, &network.interface.name);
-        match (running, network.blind) {
-            (false, None | Some(Blind::SendError)) => {
-                warn!(target: "wire", network = %name, %interface, "the link is down: the verdicts of this network are unknown until it is back");
-                network.blind(Blind::LinkDown, now);
-            }
-            (true, Some(Blind::LinkDown)) if network.attached => {
-                info!(target: "wire", network = %name, %interface, "the link is back");
-                network.sees(now);
-            }
-            _ => {}
-        }
-        view.set_blind(network.blind);
-    }
-
-    /// The program is not attached to the interface of a network any more.
-    pub(super) fn detached(&mut self, number: u16, error: &anyhow::Error, now: Mono) {
-        let (Some(network), Some(view)) = (self.networks.get_mut(usize::from(number)), self.view.networks.get(usize::from(number))) else {
-            return;
-        };
-        warn!(target: "reply", network = %network.name, interface = %network.interface.name, error = format!("{error:#}"), "replies cannot be received: the verdicts of this network are unknown until the interface is made anew or the agent restarted");
-        network.attached = false;
-        network.blind(Blind::LinkDown, now);
-        view.set_blind(network.blind);
-    }
-
-    /// The interface of a network was made anew.
-    pub(super) fn reattach(&mut self, number: u16, attachment: Attachment, now: Mono) {
-        let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
-        self.program.detach(number);
-        let attached = match attachment.attach(number, &mut self.program) {
-            Ok(attached) => attached,
-            Err(error) => {
-                self.detached(number, &error, now);
-                return;
-            }
-        };
-        if let Some(view) = self.view.networks.get(usize::from(number)) {
-            view.set_datapath(attached.datapath());
-        }
-        let interface = attached.interface.clone();
-        network.transmitter = attached.transmitter;
-        network.neighbours = attached.neighbours;
-        network.sender = attached.sender;
-        network.interface = attached.interface;
-        network.on_link = attached.on_link;
-        network.attached = true;
-        for (gateway, address) in network.gateways.iter_mut().zip(attached.gateways) {
-            gateway.address = gateway.address.or(address);
-        }
-        network.want_gateways(now);
-        self.link(number, interface.running, now);
-    }
-
     /// Asks for MACs, hears the answers, tries networks again that refused to send.
     pub(super) fn resolve(&mut self, now: Mono) {
         for number in 0..self.networks.len() {
@@ -253,19 +190,18 @@ impl Engine {
             network.resolved = now;
             if network.blind == Some(Blind::SendError) && now.since(network.tried) >= RETRY {
                 network.sees(now);
-                self.view.networks[number].set_blind(None);
+                self.show_sight(number as u16);
             }
             let network = &mut self.networks[number];
-            if network.blind.is_some() {
-                continue;
-            }
+            let Some(tap) = network.tap.as_mut().filter(|_| network.blind.is_none()) else { continue };
             if network.unproven.is_some_and(|since| now.since(since) < GRACE_UNPROVEN) {
                 network.blind_to = now + GRACE;
             }
             let mut found = Vec::new();
-            // Answers first: after a stall they may lie there already.
-            for _ in 0..ANSWERS {
-                let Ok(Some((address, mac))) = network.neighbours.answer() else { break };
+            // Answers first: after a stall they may lie there already. Where replies are received by a socket, all of them lie there.
+            let most = if tap.ear.is_some() { ANSWERS_ALL } else { ANSWERS };
+            for _ in 0..most {
+                let Ok(Some((address, mac))) = tap.neighbours.answer() else { break };
                 let gateway = &mut network.gateways[Family::of(address) as usize];
                 if gateway.address == Some(address) && gateway.mac.is_none_or(|known| known == mac) {
                     gateway.seen = now;
@@ -276,7 +212,7 @@ impl Engine {
             found.extend(network.resolver.advance(now, &mut asks));
             for (address, mac) in asks {
                 // A question that could not be sent is asked again like one that was not answered.
-                let _ = network.neighbours.ask(address, mac);
+                let _ = tap.neighbours.ask(address, mac);
             }
             let seen = network.gateways.iter_mut().filter(|gateway| gateway.seen == now);
             let mut doubtful: Vec<u32> = seen.flat_map(|gateway| std::mem::take(&mut gateway.doubtful)).collect();
@@ -351,7 +287,14 @@ impl Engine {
 
     /// Why a probe that was sent then and not answered says nothing; `None`: it does say something. `routed`: by which family's
     /// gateway it went.
-    pub(super) fn blindness(&self, network: Option<u16>, routed: Option<Family>, sent: Option<Mono>, timeout: Duration) -> Option<Blind> {
+    pub(super) fn blindness(
+        &self,
+        network: Option<u16>,
+        routed: Option<Family>,
+        sent: Option<Mono>,
+        timeout: Duration,
+        now: Mono,
+    ) -> Option<Blind> {
         let Some(sent) = sent else { return Some(Blind::Overload) };
         let overlaps = |from: Mono, to: Mono| sent <= to && sent + timeout >= from;
         if self.stalled.is_some_and(|(from, to)| overlaps(from, to)) {
@@ -360,6 +303,7 @@ impl Engine {
         let Some(network) = self.networks.get(usize::from(network?)) else { return Some(Blind::NoNetwork) };
         match network.blind {
             Some(blind) => Some(blind),
+            None if network.ear().is_some_and(|ear| ear.was_deaf(sent, sent + timeout, now)) => Some(Blind::Overload),
             None if network.losses.cover(sent) => Some(Blind::SendError),
             None if network.blind_to > Mono::default() && overlaps(network.blind_from, network.blind_to) => Some(Blind::LinkDown),
             None => match routed {

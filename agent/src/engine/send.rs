@@ -7,7 +7,6 @@ use rollcall_agent_ebpf::run::DUE_MAX;
 use tracing::warn;
 
 use super::cell::Mark;
-use super::network::Network;
 use super::{Engine, TICK};
 use crate::clock::{self, Mono};
 use crate::reply::{leads, prefetch};
@@ -130,9 +129,10 @@ impl Engine {
         skipped.extend(&batch.slots[..outdated]);
         batch.drop_first(outdated);
         if !batch.slots.is_empty() {
-            let before = clock::now();
-            let departure = network.transmitter.transmit(&self.program, &batch.slots, family, self.id, &clock::now);
-            let after = clock::now();
+            let Some(tap) = &mut network.tap else { return };
+            let before = self.clock.now();
+            let departure = tap.transmitter.transmit(&self.program, &batch.slots, family, self.id, &|| self.clock.now());
+            let after = self.clock.now();
             if after.since(before) > SEND_STALL {
                 // Stopped between noting a send time and sending: what was under way then says nothing.
                 self.stalled = Some((before, after));
@@ -193,12 +193,11 @@ impl Engine {
         if passing && !refused {
             return;
         }
-        let Network { name, interface, send_told, .. } = network;
-        if send_told.now(now) {
-            warn!(target: "wire", network = %name, interface = %interface.name, %error, "probes cannot be sent: the verdicts of this network are unknown until they can");
+        if network.send_told.now(now) {
+            warn!(target: "wire", network = %network.name, interface = %network.interface_name(), %error, "probes cannot be sent: the verdicts of this network are unknown until they can");
         }
         network.blind(Blind::SendError, now);
-        view.set_blind(network.blind);
+        self.show_sight(number as u16);
     }
 
     /// A turn that was lost on our side.

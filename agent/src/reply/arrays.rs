@@ -1,13 +1,12 @@
 //! The per-address arrays that agent and XDP program share, with the operations that keep them whole.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rollcall_agent_ebpf::config::Tags;
 use rollcall_agent_ebpf::target::{self, Target};
 use rollcall_agent_ebpf::{board, config, evidence, index, others, run};
 
 use super::region::Region;
-use crate::unit::Mac;
 
 /// `TARGET`, `SENT`, `BOARD`, `INDEX`, `OTHERS`, `EVIDENCE`, `CONFIG`, `NETWORKS`, `RUN` and `DUE` of one loaded program.
 #[derive(Debug)]
@@ -24,6 +23,8 @@ pub struct Arrays {
     pub(super) due: Region<{ run::BLOCK_WORDS }>,
     /// The program makes probes too: a larger one that takes its place must do so as well.
     pub(super) generates: AtomicBool,
+    /// They are maps of the kernel.
+    pub(super) shared: bool,
 }
 
 /// `INDEX` has no room within reach for one more address.
@@ -89,6 +90,27 @@ pub fn leads(before: Option<u32>, slot: u32) -> bool {
 }
 
 impl Arrays {
+    /// Arrays that no program of the kernel shares, for so many addresses.
+    pub fn in_memory(slots: u32) -> io::Result<Arrays> {
+        let slots = slots.max(1);
+        let arrays = Arrays {
+            target: Region::anonymous(slots)?,
+            sent: Region::anonymous(slots)?,
+            board: Region::anonymous(slots)?,
+            index: Region::anonymous(index::buckets(slots))?,
+            others: Region::anonymous(others::entries(slots))?,
+            evidence: Region::anonymous(evidence::entries(slots))?,
+            config: Region::anonymous(1)?,
+            networks: Region::anonymous(config::NETWORKS)?,
+            run: Region::anonymous(1)?,
+            due: Region::anonymous(run::BLOCKS)?,
+            generates: AtomicBool::new(false),
+            shared: false,
+        };
+        arrays.set_sizes();
+        Ok(arrays)
+    }
+
     /// Slots.
     pub fn capacity(&self) -> u32 {
         self.target.len() as u32
@@ -269,36 +291,6 @@ impl Arrays {
     pub fn set_ids(&self, current: u16, previous: u16) {
         if let Some(words) = self.config.words(0) {
             words[config::IDS].store(config::ids_word(current, previous), Ordering::Release);
-        }
-    }
-
-    /// Says which network an interface belongs to, with frames that carry these tags, and its MAC. False: no room near its place.
-    pub fn set_network(&self, interface: u32, tags: Tags, network: u16, mac: Mac) -> bool {
-        const KEY: usize = config::NETWORK_KEY;
-        let tags = tags.word();
-        let places = || (0..config::NETWORK_PROBES).filter_map(|step| self.networks.words(config::network_place(interface, tags, step)));
-        let same = places().find(|words| {
-            let there = config::network(words[KEY].load(Ordering::Relaxed), interface).is_some();
-            there && words[config::NETWORK_TAGS].load(Ordering::Relaxed) == tags
-        });
-        match same.or_else(|| places().find(|words| words[KEY].load(Ordering::Relaxed) == 0)) {
-            Some(words) => {
-                words[config::NETWORK_TAGS].store(tags, Ordering::Release);
-                words[config::NETWORK_MAC].store(config::mac_word(mac.0), Ordering::Release);
-                words[KEY].store(config::network_entry(interface, network), Ordering::Release);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Forgets the interface of a network, which is gone: its number may become another's.
-    pub fn unset_network(&self, network: u16) {
-        for words in (0..config::NETWORKS).filter_map(|place| self.networks.words(place)) {
-            let key = words[config::NETWORK_KEY].load(Ordering::Relaxed);
-            if config::network(key, key as u32) == Some(network) {
-                words[config::NETWORK_KEY].store(0, Ordering::Release);
-            }
         }
     }
 

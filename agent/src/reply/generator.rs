@@ -51,7 +51,8 @@ impl Program {
         }
         for (name, tracepoint) in WITNESSES {
             let refused = |error: &dyn std::error::Error| ReplyError::Witness { tracepoint, detail: chain(error) };
-            let program = self.ebpf.program_mut(name).ok_or_else(|| ReplyError::Load(format!("the object has no program {name}")))?;
+            let Some(loaded) = &mut self.loaded else { return Err(ReplyError::Load("no XDP program is loaded (receive)".into())) };
+            let program = loaded.ebpf.program_mut(name).ok_or_else(|| ReplyError::Load(format!("the object has no program {name}")))?;
             let program: &mut RawTracePoint = program.try_into().map_err(|error: ProgramError| refused(&error))?;
             program.load().map_err(|error| refused(&error))?;
             program.attach(tracepoint).map_err(|error| refused(&error))?;
@@ -103,7 +104,7 @@ impl Program {
     }
 
     fn live_frames(&self, count: u32, length: usize) -> io::Result<()> {
-        let program = self.ebpf.program(PROGRAM).ok_or(io::ErrorKind::NotFound)?;
+        let program = self.loaded.as_ref().and_then(|loaded| loaded.ebpf.program(PROGRAM)).ok_or(io::ErrorKind::NotFound)?;
         let program: &Xdp = program.try_into().map_err(|error: ProgramError| io::Error::other(error.to_string()))?;
         let frame = [0; LEN_MAX];
         let attrs = TestRunAttrs::new().xdp_live_frames(if count < MANY { BATCH } else { BATCH_MANY });

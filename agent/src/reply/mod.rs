@@ -1,16 +1,19 @@
 //! Reply: the XDP program that recognises answers in the driver, and the arrays that it shares with the agent.
 //!
 //! [`Program::load`] loads the program with arrays of a given size; [`Program::attach`] attaches it to the interface
-//! of a network, native where the driver can, else generic. Attachments are links: they vanish with the process.
+//! of a network, native where the driver can, else generic. Attachments are links: they vanish with the process. Where no program
+//! can be attached at all a packet socket hears the replies, and its thread writes the same arrays.
 //! [`Program::grow`] replaces a program by one with larger arrays while replies keep coming in.
 
 mod adopt;
 mod arrays;
 mod generator;
+mod listener;
+mod networks;
+mod receiver;
 mod region;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,12 +24,18 @@ use aya::{Ebpf, EbpfLoader};
 use rollcall_agent_ebpf::config::Tags;
 use rollcall_agent_ebpf::reason::{self, Reason};
 use rollcall_agent_ebpf::{SLOTS_MAX, config, evidence, index, others, run};
-use serde::{Deserialize, Serialize};
 
+use self::listener::Listener;
 use crate::link::Interface;
+use crate::namespace;
+use crate::packet::Sender;
+use crate::wire::HearingSocket;
 
 pub use arrays::{Arrays, Evidence, IndexFull, Traces, leads};
 pub use generator::Generated;
+pub use listener::{Ear, Place, hear};
+pub use networks::Crowded;
+pub use receiver::{Receive, Receiver, ReplyError};
 pub use region::{Region, prefetch};
 
 /// The XDP program, built by `cargo xtask build-ebpf`.
@@ -34,76 +43,21 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ROLLCALL_XDP"));
 /// Its name; the number is [`rollcall_agent_ebpf::VERSION`].
 const PROGRAM: &str = "rollcall_v4";
 
-/// Which receiver the operator asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Receive {
-    /// The best that works.
-    #[default]
-    Auto,
-    /// XDP in the driver.
-    Native,
-    /// XDP in the kernel's generic receive path.
-    Generic,
-}
-
-/// Which receiver works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Receiver {
-    /// XDP in the driver.
-    Native,
-    /// XDP in the kernel's generic receive path.
-    Generic,
-}
-
-impl Receiver {
-    /// Name in the metrics and the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Receiver::Native => "xdp-native",
-            Receiver::Generic => "xdp-generic",
-        }
-    }
-}
-
-/// Why the receiver does not work.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplyError {
-    /// The kernel refused the program or its arrays.
-    #[error(
-        "the kernel does not take the XDP program: {0}: the agent needs root (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) and Linux 5.10 or newer"
-    )]
-    Load(String),
-    /// What the driver drops could not be counted.
-    #[error(
-        "the tracepoint {tracepoint}, which counts the frames that the driver drops, cannot be used: {detail}: the agent needs root (CAP_PERFMON), and a kernel with CONFIG_BPF_EVENTS"
-    )]
-    Witness { tracepoint: &'static str, detail: String },
-    /// An array could not be mapped.
-    #[error("cannot map the array {name} of the XDP program: {error}: is there enough memory, and is the locked-memory limit high enough?")]
-    Map { name: &'static str, error: io::Error },
-    /// Somebody else's program is there.
-    #[error(
-        "{interface} already has an XDP program that is not ours ({owner}): it is left alone; detach it, or give rollcall another interface"
-    )]
-    Taken { interface: String, owner: String },
-    /// The interface takes no XDP program in any mode asked for.
-    #[error("cannot attach XDP to {interface}: {detail}")]
-    Attach { interface: String, detail: String },
-    /// More addresses than slots.
-    #[error("{wanted} slots are more than the {SLOTS_MAX} that one agent can hold: split the table over several agents")]
-    TooMany { wanted: u64 },
-}
-
-/// The loaded program with its arrays and attachments.
+/// The arrays, and who writes answers to them: the loaded program with its attachments, and packet sockets where it has none.
 pub struct Program {
-    ebpf: Ebpf,
+    /// `None`: replies are received by packet sockets alone.
+    loaded: Option<Loaded>,
     arrays: Arc<Arrays>,
-    counters: PerCpuArray<MapData, u64>,
+    listener: Option<Listener>,
     /// What programs before this one counted.
     counted: [u64; reason::COUNT as usize],
-    /// By interface.
-    links: BTreeMap<u32, Link>,
+}
+
+struct Loaded {
+    ebpf: Ebpf,
+    counters: PerCpuArray<MapData, u64>,
+    /// By namespace and interface.
+    links: BTreeMap<(namespace::Id, u32), Link>,
 }
 
 /// An attachment to an interface, and the networks that it is for: several where frames carry VLAN tags.
@@ -113,13 +67,21 @@ struct Link {
     networks: BTreeSet<u16>,
 }
 
+/// What an attachment came to.
+#[derive(Debug)]
+pub struct Reception {
+    /// How replies are received.
+    pub receiver: Receiver,
+    /// Where they are heard, if not by the program.
+    pub ear: Option<Arc<Ear>>,
+    /// Why it is not the program, where that was tried.
+    pub refusal: Option<ReplyError>,
+}
+
 impl Program {
     /// Loads the program with room for `slots` addresses.
     pub fn load(slots: u32) -> Result<Program, ReplyError> {
-        if slots > SLOTS_MAX {
-            return Err(ReplyError::TooMany { wanted: u64::from(slots) });
-        }
-        let slots = slots.max(1);
+        let slots = checked(slots)?;
         let (buckets, others, evidence) = (index::buckets(slots), others::entries(slots), evidence::entries(slots));
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("TARGET", slots)
@@ -148,13 +110,25 @@ impl Program {
             run: region(&mut ebpf, "RUN", 1)?,
             due: region(&mut ebpf, "DUE", run::BLOCKS)?,
             generates: AtomicBool::new(false),
+            shared: true,
         };
         arrays.set_sizes();
         let counters = ebpf
             .take_map("COUNTERS")
             .ok_or_else(|| ReplyError::Load("the object has no map COUNTERS".into()))
             .and_then(|map| PerCpuArray::try_from(map).map_err(|error| ReplyError::Load(chain(&error))))?;
-        Ok(Program { ebpf, arrays: Arc::new(arrays), counters, counted: [0; reason::COUNT as usize], links: BTreeMap::new() })
+        Ok(Program::with(Some(Loaded { ebpf, counters, links: BTreeMap::new() }), arrays))
+    }
+
+    /// Arrays with room for `slots` addresses that no program of the kernel shares.
+    pub fn in_memory(slots: u32) -> Result<Program, ReplyError> {
+        let slots = checked(slots)?;
+        let arrays = Arrays::in_memory(slots).map_err(|error| ReplyError::Map { name: "of all addresses", error })?;
+        Ok(Program::with(None, arrays))
+    }
+
+    fn with(loaded: Option<Loaded>, arrays: Arrays) -> Self {
+        Program { loaded, arrays: Arc::new(arrays), listener: None, counted: [0; reason::COUNT as usize] }
     }
 
     /// The shared arrays.
@@ -162,50 +136,92 @@ impl Program {
         &self.arrays
     }
 
-    /// Attaches to the interface of a network, in the calling thread's network namespace.
-    pub fn attach(&mut self, network: u16, interface: &Interface, tags: Tags, wish: Receive) -> Result<Receiver, ReplyError> {
-        let name = &interface.name;
-        if interface.index == run::LOOPBACK {
-            let detail = "hosts are not behind the loopback interface; name the interface that they are reached by".into();
-            return Err(ReplyError::Attach { interface: name.into(), detail });
-        }
-        if !self.arrays.set_network(interface.index, tags, network, interface.mac) {
-            return Err(ReplyError::Attach { interface: name.into(), detail: "too many interfaces".into() });
-        }
-        if let Some(link) = self.links.get_mut(&interface.index) {
-            link.networks.insert(network);
-            return Ok(link.receiver);
-        }
+    /// Receives the replies of a network, in the calling thread's network namespace, which must be the interface's.
+    pub fn attach(&mut self, network: u16, interface: &Interface, sender: Sender, wish: Receive) -> Result<Reception, ReplyError> {
         let modes: &[_] = match wish {
             Receive::Auto => &[(Receiver::Native, XdpMode::Driver), (Receiver::Generic, XdpMode::Skb)],
             Receive::Native => &[(Receiver::Native, XdpMode::Driver)],
             Receive::Generic => &[(Receiver::Generic, XdpMode::Skb)],
+            Receive::Socket => return self.listen(network, interface, sender, None),
         };
+        if interface.index == run::LOOPBACK {
+            let detail = "hosts are not behind the loopback interface; name the interface that they are reached by".into();
+            return Err(ReplyError::Attach { interface: interface.name.clone(), detail });
+        }
+        match self.attach_program(network, interface, sender.tags, modes) {
+            Ok(receiver) => Ok(Reception { receiver, ear: None, refusal: None }),
+            Err(error) if wish == Receive::Auto => self.listen(network, interface, sender, Some(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn attach_program(
+        &mut self,
+        network: u16,
+        interface: &Interface,
+        tags: Tags,
+        modes: &[(Receiver, XdpMode)],
+    ) -> Result<Receiver, ReplyError> {
+        let name = &interface.name;
+        let refused = |detail: String| ReplyError::Attach { interface: name.clone(), detail };
+        let Some(loaded) = &mut self.loaded else { return Err(refused("no XDP program is loaded".into())) };
+        self.arrays.set_network(interface.index, tags, network, interface.mac).map_err(|crowded| refused(crowded.to_string()))?;
+        let place = (interface.namespace.id(), interface.index);
+        if let Some(link) = loaded.links.get_mut(&place) {
+            link.networks.insert(network);
+            return Ok(link.receiver);
+        }
         let mut refusals = Vec::new();
+        let mut taken = false;
         for (receiver, mode) in modes {
-            match self.xdp()?.attach_to_if_index(interface.index, *mode) {
+            match xdp(&mut loaded.ebpf)?.attach_to_if_index(interface.index, *mode) {
                 Ok(id) => {
-                    self.links.insert(interface.index, Link { id, receiver: *receiver, networks: [network].into() });
+                    loaded.links.insert(place, Link { id, receiver: *receiver, networks: [network].into() });
                     return Ok(*receiver);
                 }
-                Err(error) if is_taken(&error) => {
-                    return Err(ReplyError::Taken { interface: name.into(), owner: owner(interface.xdp_program) });
+                Err(error) => {
+                    taken |= is_taken(&error);
+                    refusals.push(format!("{}: {}", receiver.name(), chain(&error)));
                 }
-                Err(error) => refusals.push(format!("{}: {}", receiver.name(), chain(&error))),
             }
         }
-        Err(ReplyError::Attach { interface: name.into(), detail: refusals.join("; ") })
+        self.arrays.unset_network(network);
+        if taken {
+            return Err(ReplyError::Taken { interface: name.into(), owner: owner(interface.xdp_program) });
+        }
+        Err(refused(refusals.join("; ")))
+    }
+
+    /// Hears the replies of a network by a packet socket.
+    fn listen(
+        &mut self,
+        network: u16,
+        interface: &Interface,
+        sender: Sender,
+        refusal: Option<ReplyError>,
+    ) -> Result<Reception, ReplyError> {
+        let failed = |error| ReplyError::Listen { interface: interface.name.clone(), error };
+        let socket = HearingSocket::open(interface.index, sender).map_err(failed)?;
+        let listener = match &self.listener {
+            Some(listener) => listener,
+            None => self.listener.insert(Listener::start(self.arrays.clone()).map_err(failed)?),
+        };
+        Ok(Reception { receiver: Receiver::Socket, ear: Some(listener.add(network, socket)), refusal })
     }
 
     /// Leaves the interface of a network, and detaches from it where no other network is there.
     pub fn detach(&mut self, network: u16) {
+        if let Some(listener) = &self.listener {
+            listener.remove(network);
+        }
+        let Some(loaded) = &mut self.loaded else { return };
         self.arrays.unset_network(network);
-        for link in self.links.values_mut() {
+        for link in loaded.links.values_mut() {
             link.networks.remove(&network);
         }
-        let empty = self.links.iter().find(|(_, link)| link.networks.is_empty()).map(|(interface, _)| *interface);
-        if let Some(link) = empty.and_then(|interface| self.links.remove(&interface))
-            && let Ok(xdp) = self.xdp()
+        let empty = loaded.links.iter().find(|(_, link)| link.networks.is_empty()).map(|(place, _)| *place);
+        if let Some(link) = empty.and_then(|place| loaded.links.remove(&place))
+            && let Ok(xdp) = xdp(&mut loaded.ebpf)
         {
             // The only failure is that the interface is gone, and then so is the attachment.
             let _ = xdp.detach(link.id);
@@ -214,11 +230,10 @@ impl Program {
 
     /// Attaching and test runs need the program itself.
     pub fn xdp(&mut self) -> Result<&mut Xdp, ReplyError> {
-        self.ebpf
-            .program_mut(PROGRAM)
-            .ok_or_else(|| ReplyError::Load(format!("the object has no program {PROGRAM}")))?
-            .try_into()
-            .map_err(|error: ProgramError| ReplyError::Load(chain(&error)))
+        match &mut self.loaded {
+            Some(loaded) => xdp(&mut loaded.ebpf),
+            None => Err(ReplyError::Load("replies are received by packet sockets alone (receive)".into())),
+        }
     }
 
     /// Takes the place of a smaller program that is attached and running: copies what changed since `self` was prepared
@@ -228,26 +243,27 @@ impl Program {
     pub fn take_over(&mut self, old: &mut Program) -> Vec<(u16, String)> {
         self.arrays.adopt_targets(&old.arrays);
         self.arrays.adopt_traces(&old.arrays);
+        self.listener = old.listener.take();
+        if let Some(listener) = &self.listener {
+            listener.follow(self.arrays.clone());
+        }
         let mut lost = Vec::new();
-        for (interface, link) in std::mem::take(&mut old.links) {
-            match self.move_link(old, link.id) {
-                Ok(id) => drop(self.links.insert(interface, Link { id, ..link })),
-                Err(error) => lost.extend(link.networks.into_iter().map(|network| (network, error.to_string()))),
+        if let (Some(new), Some(old)) = (&mut self.loaded, &mut old.loaded) {
+            for (place, link) in std::mem::take(&mut old.links) {
+                match move_link(&mut old.ebpf, &mut new.ebpf, link.id) {
+                    Ok(id) => drop(new.links.insert(place, Link { id, ..link })),
+                    Err(error) => lost.extend(link.networks.into_iter().map(|network| (network, error.to_string()))),
+                }
             }
         }
         self.arrays.adopt_stragglers(&old.arrays);
-        self.counted = old.counters();
+        self.counted = old.own_counters();
         lost
-    }
-
-    fn move_link(&mut self, old: &mut Program, link: XdpLinkId) -> Result<XdpLinkId, ReplyError> {
-        let link: XdpLink = old.xdp()?.take_link(link).map_err(|error| ReplyError::Load(chain(&error)))?;
-        self.xdp()?.attach_to_link(link).map_err(|error| ReplyError::Load(chain(&error)))
     }
 
     /// Loads a program for `slots` and copies all that only userspace writes. Nothing is swapped yet.
     pub fn prepare(slots: u32, old: &Arrays) -> Result<Program, ReplyError> {
-        let mut program = Program::load(slots)?;
+        let mut program = if old.shared { Program::load(slots)? } else { Program::in_memory(slots)? };
         if old.generates.load(Ordering::Relaxed) {
             program.enable_generator()?;
         }
@@ -257,14 +273,43 @@ impl Program {
 
     /// Frames by [`Reason`], summed over the CPUs, since the first program was loaded.
     pub fn counters(&self) -> [u64; reason::COUNT as usize] {
+        let mut sums = self.own_counters();
+        for (sum, heard) in sums.iter_mut().zip(self.listener.iter().flat_map(Listener::counters)) {
+            *sum += heard;
+        }
+        sums
+    }
+
+    /// The same without what sockets heard: those go on counting after a change of the program.
+    fn own_counters(&self) -> [u64; reason::COUNT as usize] {
         let mut sums = self.counted;
+        let Some(loaded) = &self.loaded else { return sums };
         for (sum, reason) in sums.iter_mut().zip(Reason::ALL) {
-            if let Ok(values) = self.counters.get(&(*reason as u32), 0) {
+            if let Ok(values) = loaded.counters.get(&(*reason as u32), 0) {
                 *sum += values.iter().sum::<u64>();
             }
         }
         sums
     }
+}
+
+fn checked(slots: u32) -> Result<u32, ReplyError> {
+    if slots > SLOTS_MAX {
+        return Err(ReplyError::TooMany { wanted: u64::from(slots) });
+    }
+    Ok(slots.max(1))
+}
+
+fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, ReplyError> {
+    ebpf.program_mut(PROGRAM)
+        .ok_or_else(|| ReplyError::Load(format!("the object has no program {PROGRAM}")))?
+        .try_into()
+        .map_err(|error: ProgramError| ReplyError::Load(chain(&error)))
+}
+
+fn move_link(old: &mut Ebpf, new: &mut Ebpf, link: XdpLinkId) -> Result<XdpLinkId, ReplyError> {
+    let link: XdpLink = xdp(old)?.take_link(link).map_err(|error| ReplyError::Load(chain(&error)))?;
+    xdp(new)?.attach_to_link(link).map_err(|error| ReplyError::Load(chain(&error)))
 }
 
 fn region<const WORDS: usize>(ebpf: &mut Ebpf, name: &'static str, elements: u32) -> Result<Region<WORDS>, ReplyError> {

@@ -1,4 +1,4 @@
-//! A `BPF_F_MMAPABLE` array map as memory. The one place where the agent maps memory that the kernel writes.
+//! A `BPF_F_MMAPABLE` array map as memory, or memory that is used like one. The one place where the agent maps memory that the kernel writes.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -32,6 +32,13 @@ impl<const WORDS: usize> Region<WORDS> {
     pub fn map(map: impl AsFd, elements: u32) -> io::Result<Self> {
         let elements = elements as usize;
         let memory = MmapOptions::new().len(elements * WORDS * 8).map_raw(map.as_fd().as_raw_fd())?;
+        Ok(Region { memory, elements })
+    }
+
+    /// As many elements in memory of our own, where no program shares them.
+    pub fn anonymous(elements: u32) -> io::Result<Self> {
+        let elements = elements as usize;
+        let memory = MmapOptions::new().len(elements * WORDS * 8).map_anon()?.into();
         Ok(Region { memory, elements })
     }
 

@@ -274,7 +274,7 @@ fn network_families(view: &View, encoder: &mut DescriptorEncoder) -> Result<(), 
         for network in &view.networks {
             let labels = [
                 ("network", network.name.as_str()),
-                ("interface", &network.interface),
+                ("interface", &network.interface()),
                 ("transmit", network.datapath().0),
                 ("receive", network.datapath().1),
             ];

@@ -240,7 +240,7 @@ impl Agent {
         roster.table.cool();
         let networks = self.view.networks.iter().enumerate().map(|(number, network)| NetworkStatus {
             name: network.name.clone(),
-            interface: network.interface.clone(),
+            interface: network.interface(),
             transmit: network.datapath().0.into(),
             receive: network.datapath().1.into(),
             addresses: tally.in_network(number as u16),

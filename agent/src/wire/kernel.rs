@@ -4,6 +4,7 @@
 //! frame from the interface to itself.
 
 use std::io;
+use std::sync::Arc;
 
 use rollcall_agent_ebpf::frame::eth;
 use rollcall_agent_ebpf::{probe, run};
@@ -11,6 +12,7 @@ use rollcall_agent_ebpf::{probe, run};
 use super::{Departure, Transmitter};
 use crate::clock::Mono;
 use crate::link::Interface;
+use crate::namespace::Namespace;
 use crate::packet::{Sender, Templates};
 use crate::reply::{Program, ReplyError};
 use crate::unit::Family;
@@ -32,13 +34,15 @@ pub enum KernelError {
 /// A transmitter of one network.
 pub struct Kernel {
     interface: u32,
+    /// The interface's: a run redirects frames to interfaces of the namespace that it is started in.
+    namespace: Arc<Namespace>,
     sender: Sender,
     templates: Templates,
     id: u16,
 }
 
 impl Kernel {
-    /// A transmitter for the interface of a network to which the program is attached.
+    /// A transmitter for the interface of a network to which the program is attached, made in its network namespace.
     pub fn open(program: &mut Program, interface: &Interface, sender: Sender) -> Result<Self, KernelError> {
         program.enable_generator()?;
         let templates = Templates::new(sender, 0);
@@ -47,7 +51,7 @@ impl Kernel {
         match run.error {
             Some(error) => Err(KernelError::Run(error)),
             None if run.made == 0 || run.dropped > 0 => Err(KernelError::Driver(interface.name.clone())),
-            None => Ok(Kernel { interface: interface.index, sender, templates, id: 0 }),
+            None => Ok(Kernel { interface: interface.index, namespace: interface.namespace.clone(), sender, templates, id: 0 }),
         }
     }
 }
@@ -65,6 +69,9 @@ impl Transmitter for Kernel {
     fn transmit(&mut self, program: &Program, slots: &[u32], family: Family, id: u16, _clock: &dyn Fn() -> Mono) -> Departure {
         if id != self.id {
             (self.templates, self.id) = (Templates::new(self.sender, id), id);
+        }
+        if let Err(error) = self.namespace.enter() {
+            return Departure { sent: 0, error: Some(error), dropped: 0 };
         }
         let length = self.sender.length(family == Family::V6);
         let (mut sent, mut dropped) = (0, 0);

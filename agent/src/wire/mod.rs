@@ -5,6 +5,7 @@
 //! many left.
 
 mod filter;
+mod hearing;
 mod kernel;
 mod neighbour;
 mod socket;
@@ -19,8 +20,9 @@ use crate::packet::Sender;
 use crate::reply::Program;
 use crate::unit::Family;
 
+pub use hearing::{HearingSocket, Letterbox};
 pub use kernel::{Kernel, KernelError};
-pub use neighbour::NeighbourSocket;
+pub use neighbour::{NeighbourSocket, Neighbours};
 pub use socket::Socket;
 
 /// Which transmitter the operator asks for.

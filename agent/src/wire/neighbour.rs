@@ -11,9 +11,21 @@ use rollcall_agent_ebpf::probe;
 use rollcall_agent_ebpf::receive::{self, Kind};
 
 use super::filter;
-use super::socket::packet_socket;
+use super::socket::{packet_socket, set_option};
 use crate::packet::{LEN_MAX, Sender, Templates};
 use crate::unit::{Mac, unmapped};
+
+/// Room for answers that were not read yet, in bytes of kernel accounting (about 800 a frame).
+const RECEIVE_BUFFER: libc::c_int = 4 << 20;
+
+/// The seam for asking who has an address, and for hearing what is answered.
+pub trait Neighbours: Send {
+    /// Asks who has the address: the known MAC, or everybody.
+    fn ask(&mut self, address: IpAddr, mac: Option<Mac>) -> io::Result<()>;
+
+    /// The next answer that was sent to us: who says to have which MAC. `None` when there is none now.
+    fn answer(&mut self) -> io::Result<Option<(IpAddr, Mac)>>;
+}
 
 /// A packet socket that receives only who has which MAC.
 pub struct NeighbourSocket {
@@ -26,10 +38,12 @@ impl NeighbourSocket {
     /// Opens the socket, in the calling thread's network namespace. Needs CAP_NET_RAW.
     pub fn open(interface: u32, sender: Sender) -> io::Result<Self> {
         let fd = packet_socket(interface, Some(&filter::neighbours(sender.tags)))?;
+        // Where a socket receives the replies to probes this one hears them too. Without CAP_NET_ADMIN the default stays.
+        let _ = set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER);
         Ok(NeighbourSocket { fd, templates: Templates::new(sender, 0), sender })
     }
 
-    /// Asks who has the address: the known MAC, or everybody.
+    /// As [`Neighbours::ask`].
     pub fn ask(&self, address: IpAddr, mac: Option<Mac>) -> io::Result<()> {
         let mut frame = [0; LEN_MAX];
         let length = self.templates.ask(&mut frame, address, mac);
@@ -37,9 +51,14 @@ impl NeighbourSocket {
         let sent = unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), length, libc::MSG_DONTWAIT) };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
+}
 
-    /// The next answer that was sent to us: who says to have which MAC. `None` when there is none now.
-    pub fn answer(&self) -> io::Result<Option<(IpAddr, Mac)>> {
+impl Neighbours for NeighbourSocket {
+    fn ask(&mut self, address: IpAddr, mac: Option<Mac>) -> io::Result<()> {
+        NeighbourSocket::ask(self, address, mac)
+    }
+
+    fn answer(&mut self) -> io::Result<Option<(IpAddr, Mac)>> {
         let mut buffer = [0u8; 256];
         loop {
             // SAFETY: the pointer and the length are those of a live buffer.

@@ -144,7 +144,7 @@ pub(super) fn packet_socket(interface: u32, filter: Option<&[libc::sock_filter]>
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
 }
 
-fn set_option(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set_option(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of a live c_int.
     let result =
         unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t) };

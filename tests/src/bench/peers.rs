@@ -10,7 +10,6 @@ use rollcall_agent::policy::Method;
 use rollcall_agent::reply::{Program, Receive};
 use rollcall_agent::unit::Mac;
 use rollcall_agent::wire::NeighbourSocket;
-use rollcall_agent_ebpf::config::Tags;
 use rollcall_agent_ebpf::fleet::{AGENT, Cloud, GATEWAY, Outcome, mac};
 use serde::{Deserialize, Serialize};
 
@@ -146,7 +145,7 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peers> {
 /// The agent's program with nobody to watch: it passes all. A fleet in the driver answers only beside one.
 fn nobody(interface: &Interface) -> Result<Program> {
     let mut program = Program::load(1)?;
-    program.attach(0, interface, Tags::default(), Receive::Native)?;
+    program.attach(0, interface, packet::Sender::new(interface.mac), Receive::Native)?;
     Ok(program)
 }
 

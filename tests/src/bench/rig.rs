@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rollcall_agent::link::{Interface, Links};
+use rollcall_agent::packet;
 use rollcall_agent::policy::Method;
 use rollcall_agent::reply::{Program, Receive};
-use rollcall_agent_ebpf::config::Tags;
 use rollcall_agent_ebpf::fleet::{Cloud, GATEWAY, mac};
 use rollcall_agent_ebpf::reason::Reason;
 use rollcall_agent_ebpf::target::{self, Target, mapped};
@@ -61,7 +61,7 @@ impl Rig {
     pub(super) fn open(way: Way, interface: &Interface, cloud: Cloud, method: Method) -> Result<Option<Self>> {
         let count = cloud.stations() - 1;
         let mut program = Program::load(count)?;
-        program.attach(0, interface, Tags::default(), Receive::Native)?;
+        program.attach(0, interface, packet::Sender::new(interface.mac), Receive::Native)?;
         program.arrays().set_ids(ID, ID);
         for slot in 0..count {
             let address = cloud.address(slot + 1).context("a station without an address")?;

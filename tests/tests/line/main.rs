@@ -3,6 +3,8 @@
 
 /// The agent's setting `transmit`.
 const TRANSMIT: &str = "kernel";
+/// The agent's setting `receive`.
+const RECEIVE: &str = "auto";
 
 mod api;
 mod blind;

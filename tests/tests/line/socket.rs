@@ -2,6 +2,8 @@
 
 /// The agent's setting `transmit`.
 const TRANSMIT: &str = "socket";
+/// The agent's setting `receive`.
+const RECEIVE: &str = "auto";
 
 mod blind;
 mod life;

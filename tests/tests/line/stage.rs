@@ -49,7 +49,9 @@ impl Stage {
             println!("SKIPPED: {test}: network namespaces and XDP need root");
             return None;
         }
-        let lab = Lab::scratch_with(test, cloud, vlans, mode).unwrap();
+        // In the driver the fleet answers only where the agent's end has an XDP program too (drivers/net/veth.c).
+        let fleet_mode = if crate::RECEIVE == "socket" { Mode::Generic } else { mode };
+        let lab = Lab::scratch_with(test, cloud, vlans, fleet_mode).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         Some(Stage { lab, cloud, folder, client, mode })
@@ -75,7 +77,11 @@ impl Stage {
     /// Starts the agent with a webhook route `oncall`, and more settings in front of the sections.
     pub(crate) async fn agent(&self, receiver: Option<&Receiver>, settings: &str) -> Result<Agent> {
         let state = self.path("state");
-        let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\ntransmit = \"{}\"\n{settings}\n", self.wish());
+        let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\ntransmit = \"{}\"\n", self.wish());
+        if !settings.contains("receive =") {
+            text += &format!("receive = \"{}\"\n", crate::RECEIVE);
+        }
+        text += &format!("{settings}\n");
         text += &format!("[[network]]\nname = \"{NETWORK}\"\ninterface = \"rc-agent\"\n");
         if let Some(receiver) = receiver {
             text += &format!(

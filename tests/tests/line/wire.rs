@@ -50,9 +50,17 @@ fn xdp_program_of_somebody_else_is_named_and_left_alone() {
     let mut other = Program::load(cloud(1, 0)).unwrap();
     stage.lab.agent().within(|| other.attach(AGENT_INTERFACE, Mode::Native)).unwrap();
     stage.play(async {
-        let Err(error) = stage.agent(None, "").await else { panic!("the agent took an interface that is taken") };
+        // Asked for XDP alone the agent does not start.
+        let Err(error) = stage.agent(None, "receive = \"native\"").await else { panic!("the agent took an interface that is taken") };
         let error = format!("{error:#}");
         assert!(error.contains("already has an XDP program that is not ours (fleet"), "{error}");
+        // Else it takes the next way down, and says why.
+        let mut agent = stage.agent(None, "receive = \"auto\"").await?;
+        stage.push(&agent, &stage.table(5, 0)).await?;
+        stage.until(&mut agent, Verdict::Up, 5).await?;
+        let network = agent.status().await?.networks.remove(0);
+        assert_eq!((network.receive.as_str(), network.transmit.as_str()), ("socket", "socket"), "{}", stage.log());
+        assert!(stage.log().contains("already has an XDP program that is not ours (fleet"), "{}", stage.log());
         assert!(Lab::xdp_mode(&stage.lab.agent(), AGENT_INTERFACE)?.is_some(), "it is still there");
         Ok(())
     });

@@ -10,6 +10,7 @@ use aya::TestRun as _;
 use aya::programs::TestRunOptions;
 use rollcall_agent::clock;
 use rollcall_agent::link::Interface;
+use rollcall_agent::namespace::Namespace;
 use rollcall_agent::packet::{LEN_MAX, Sender, Templates};
 use rollcall_agent::reply::{Arrays, Program, Receive};
 use rollcall_agent::unit::Mac;
@@ -58,7 +59,7 @@ impl Bench {
         let program = Program::load(slots).unwrap();
         let arrays = program.arrays().clone();
         arrays.set_ids(ID, ID - 1);
-        assert!(arrays.set_network(LO, Tags::default(), NETWORK, Mac(OUR_MAC)));
+        arrays.set_network(LO, Tags::default(), NETWORK, Mac(OUR_MAC)).unwrap();
         let bench = Bench { program, arrays };
         bench.arrays.occupy(ICMP_SLOT, &target(LIVE), 100).unwrap();
         bench.arrays.occupy(ARP_SLOT, &Target { address: mapped(ARP_HOST), ..target(LIVE | ARP) }, 0xffff).unwrap();
@@ -105,8 +106,9 @@ impl Bench {
 fn loopback_interface_is_refused_for_test_runs_come_in_from_there() {
     let Some(mut bench) = Bench::new("loopback") else { return };
     let (name, mac) = ("lo".to_owned(), Mac([0; 6]));
-    let interface = Interface { name, index: LO, mac, running: true, addresses: vec![], gateways: [None; 2], xdp_program: None };
-    let error = bench.program.attach(0, &interface, Tags::default(), Receive::Auto).unwrap_err().to_string();
+    let namespace = Arc::new(Namespace::current().unwrap());
+    let interface = Interface { name, index: LO, namespace, mac, running: true, addresses: vec![], gateways: [None; 2], xdp_program: None };
+    let error = bench.program.attach(0, &interface, Sender::new(mac), Receive::Auto).unwrap_err().to_string();
     assert!(error.contains("lo:") && error.contains("loopback"), "{error}");
 }
 
@@ -305,7 +307,8 @@ fn arp_of_others_and_requests_pass() {
         frame[offset] = value;
         bench.expect(&frame, Reason::Foreign);
     }
-    assert!(bench.arrays.set_network(LO, Tags::default(), NETWORK + 1, Mac(OUR_MAC)));
+    bench.arrays.unset_network(NETWORK);
+    bench.arrays.set_network(LO, Tags::default(), NETWORK + 1, Mac(OUR_MAC)).unwrap();
     bench.expect(&arp_reply(HOST_MAC, ARP_HOST), Reason::Foreign);
 }
 

@@ -153,8 +153,8 @@ fn frames_count_only_in_the_network_of_their_tags() {
     watch(&bench);
     const RED: u16 = NETWORK + 1;
     const BLUE: u16 = NETWORK + 2;
-    assert!(bench.arrays.set_network(LO, Tags { outer: 5, inner: 0, service: false }, RED, Mac(OUR_MAC)));
-    assert!(bench.arrays.set_network(LO, Tags { outer: 5, inner: 6, service: true }, BLUE, Mac(OUR_MAC)));
+    bench.arrays.set_network(LO, Tags { outer: 5, inner: 0, service: false }, RED, Mac(OUR_MAC)).unwrap();
+    bench.arrays.set_network(LO, Tags { outer: 5, inner: 6, service: true }, BLUE, Mac(OUR_MAC)).unwrap();
     let (one, two): (&[u8], &[u8]) = (&[0x81, 0, 0, 5], &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6]);
     let (red, blue) = (30, 31);
     bench.arrays.occupy(red, &Target { network: RED, address: ASKED, ..target(LIVE | V6 | ARP) }, 100).unwrap();

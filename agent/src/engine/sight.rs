@@ -1,0 +1,127 @@
+//! What the agent can see: carriers that come and go, interfaces that are made anew, and the word about it.
+
+use tracing::{info, warn};
+
+use super::attach::{Attached, Attachment};
+use super::{Engine, Note, Sight};
+use crate::clock::Mono;
+use crate::namespace::Namespace;
+use crate::roster::Assignment;
+use crate::unit::Blind;
+
+/// Slots that one turn looks at: a few tenths of a millisecond.
+const PIECE: u32 = 1024;
+
+impl Engine {
+    pub(super) fn networks_start(&mut self, now: Mono) {
+        for number in 0..self.networks.len() {
+            let network = &mut self.networks[number];
+            network.want_gateways(now);
+            match &network.tap {
+                Some(tap) if tap.interface.running => {}
+                Some(_) => self.link(number as u16, false, now),
+                None => {
+                    network.blind(Blind::LinkDown, now);
+                    self.show_sight(number as u16);
+                }
+            }
+        }
+    }
+
+    /// The carrier of a network came or went.
+    pub(super) fn link(&mut self, number: u16, running: bool, now: Mono) {
+        let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
+        match (running, network.blind) {
+            (false, None | Some(Blind::SendError)) => {
+                let interface = network.interface_name();
+                warn!(target: "wire", network = %network.name, %interface, "the link is down: the verdicts of this network are unknown until it is back");
+                network.blind(Blind::LinkDown, now);
+            }
+            (true, Some(Blind::LinkDown)) if network.tap.is_some() => {
+                let interface = network.interface_name();
+                info!(target: "wire", network = %network.name, %interface, "the link is back");
+                network.sees(now);
+            }
+            _ => return,
+        }
+        self.show_sight(number);
+    }
+
+    /// Shows whether the agent sees a network, and tells of it.
+    pub(super) fn show_sight(&self, number: u16) {
+        let (Some(network), Some(view)) = (self.networks.get(usize::from(number)), self.view.networks.get(usize::from(number))) else {
+            return;
+        };
+        if view.blind() != network.blind || network.tap.is_none() {
+            view.set_blind(network.blind);
+            self.tell(Note::Sight(Sight { network: Some(number), blind: network.blind, at_ms: self.wall_ms }));
+        }
+    }
+
+    /// Nothing is attached to the interface of a network any more.
+    pub(super) fn detached(&mut self, number: u16, error: &anyhow::Error, now: Mono) {
+        let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
+        let interface = network.interface_name();
+        warn!(target: "reply", network = %network.name, %interface, error = format!("{error:#}"), "replies cannot be received: the verdicts of this network are unknown until the interface is made anew or the agent restarted");
+        network.tap = None;
+        network.blind(Blind::LinkDown, now);
+        self.show_sight(number);
+    }
+
+    /// The network namespace of a network is gone, but for what the agent has there.
+    pub(super) fn leave(&mut self, number: u16, now: Mono) {
+        self.program.detach(number);
+        self.detached(number, &anyhow::Error::msg("its network namespace is gone"), now);
+        // A thread keeps the namespace that it is in. Staying is no harm but that.
+        let _ = self.home.as_ref().map(Namespace::enter);
+    }
+
+    /// The interface of a network appeared, or was made anew.
+    pub(super) fn reattach(&mut self, number: u16, attachment: Attachment, now: Mono) {
+        if self.networks.len() <= usize::from(number) {
+            return;
+        }
+        self.program.detach(number);
+        // Sockets of before go first: where a namespace is gone they would keep it.
+        self.networks[usize::from(number)].tap = None;
+        let entered = attachment.interface.namespace.enter().map_err(anyhow::Error::from);
+        let Attached { gateways, on_link, sender, tap, datapath, .. } =
+            match entered.and_then(|()| attachment.attach(number, &mut self.program)) {
+                Ok(attached) => attached,
+                Err(error) => return self.detached(number, &error, now),
+            };
+        if let (Some(view), Some(tap)) = (self.view.networks.get(usize::from(number)), &tap) {
+            view.set_attached(&tap.interface.name, datapath);
+        }
+        let network = &mut self.networks[usize::from(number)];
+        if network.sender != sender || network.on_link != on_link {
+            network.anew = Some(0);
+        }
+        (network.sender, network.on_link) = (sender, on_link);
+        for (gateway, address) in network.gateways.iter_mut().zip(gateways) {
+            gateway.address = gateway.address.or(address);
+        }
+        network.want_gateways(now);
+        let running = tap.as_ref().is_some_and(|tap| tap.interface.running);
+        network.tap = tap;
+        self.link(number, running, now);
+    }
+
+    /// Finds the ways of addresses anew whose network has other addresses of the agent's now, a piece in each turn.
+    pub(super) fn find_ways(&mut self, now: Mono) {
+        for number in 0..self.networks.len() {
+            let Some(next) = self.networks[number].anew else { continue };
+            let all = self.cells.len() as u32;
+            let end = next.saturating_add(PIECE).min(all);
+            let roster = self.roster.clone();
+            for slot in next..end {
+                let cell = self.cells[slot as usize];
+                let here = self.classes.get(cell.group).is_some_and(|class| class.network == Some(number as u16));
+                if let Some(record) = roster.id(slot).filter(|_| here && cell.is_live()) {
+                    self.change(&roster, Assignment { slot, record, group: cell.group, restored: None }, now);
+                }
+            }
+            self.networks[number].anew = (end < all).then_some(end);
+        }
+    }
+}

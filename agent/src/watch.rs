@@ -1,0 +1,247 @@
+//! Watch: the interfaces of the networks, which come, go and are made anew, and the network namespaces in which they are.
+
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use crossbeam_channel::Sender;
+use futures::stream::SelectAll;
+use futures::{Stream, StreamExt};
+use tracing::{info, warn};
+
+use crate::config::{Config, NetworkConfig, Prefix};
+use crate::engine::{Attached, Attachment, Command};
+use crate::link::{Interface, Links, News};
+use crate::namespace::{self, Namespace};
+use crate::packet::Sender as ProbeSender;
+use crate::reply::Program;
+use crate::wire::{NeighbourSocket, Socket};
+
+/// Between two looks at the interfaces: the kernel's news can be lost when very many come at once, and of namespaces there are none.
+const LOOK: Duration = Duration::from_secs(5);
+
+type SpaceNews = Pin<Box<dyn Stream<Item = (usize, News)> + Send>>;
+
+/// What is known of the interfaces.
+pub struct Watch {
+    config: Config,
+    spaces: Vec<Space>,
+    /// News of each space, by its place in the list.
+    news: SelectAll<SpaceNews>,
+    ports: Vec<Port>,
+}
+
+/// A network namespace in which there are networks of ours.
+struct Space {
+    /// `None`: the agent's own.
+    path: Option<PathBuf>,
+    /// `None` while there is no such namespace.
+    links: Option<Links>,
+}
+
+/// The interface of a network.
+#[derive(Clone, Copy)]
+struct Port {
+    /// Place of its namespace in the list.
+    space: usize,
+    /// What the engine is attached to: namespace and index.
+    attached: Option<(namespace::Id, u32)>,
+}
+
+impl Watch {
+    /// Opens the namespaces. Must be called inside a tokio runtime.
+    pub fn open(config: &Config) -> Result<Watch> {
+        let mut watch = Watch { config: config.clone(), spaces: Vec::new(), news: SelectAll::new(), ports: Vec::new() };
+        for network in &config.networks {
+            let path = network.namespace_path();
+            let space = match watch.spaces.iter().position(|space| space.path == path) {
+                Some(space) => space,
+                None => {
+                    watch.spaces.push(Space { path, links: None });
+                    let space = watch.spaces.len() - 1;
+                    if let Err(error) = watch.enter(space) {
+                        let Some(path) = &watch.spaces[space].path else { return Err(error) };
+                        warn!(target: "wire", namespace = %path.display(), error = format!("{error:#}"), "this network namespace cannot be entered; it is looked for again and again");
+                    }
+                    space
+                }
+            };
+            watch.ports.push(Port { space, attached: None });
+        }
+        Ok(watch)
+    }
+
+    /// Connects to a namespace.
+    fn enter(&mut self, space: usize) -> Result<()> {
+        let namespace = match &self.spaces[space].path {
+            Some(path) => Namespace::open(path).with_context(|| format!("cannot open {}", path.display()))?,
+            None => Namespace::current().context("cannot open the network namespace that this runs in")?,
+        };
+        let (links, news) = Links::connect_in(Arc::new(namespace))?;
+        self.news.push(Box::pin(news.map(move |news| (space, news))));
+        self.spaces[space].links = Some(links);
+        Ok(())
+    }
+
+    /// Attaches to the interface of a network, or has it waited for where it is not there.
+    ///
+    /// # Errors
+    /// It is there and cannot be used.
+    pub async fn attach(&mut self, number: u16, program: &mut Program) -> Result<Attached> {
+        let place = usize::from(number);
+        let network = &self.config.networks[place];
+        let absent = || Ok(Attached::absent(network.name.clone()));
+        let Some(links) = &self.spaces[self.ports[place].space].links else { return absent() };
+        let interface = match links.interface(&network.interface).await {
+            Ok(interface) => interface,
+            Err(error) => {
+                warn!(target: "wire", network = %network.name, interface = %network.interface, error = format!("{error:#}"), "the interface is not there: the verdicts of this network are unknown until it is");
+                return absent();
+            }
+        };
+        let (namespace, index) = (interface.namespace.clone(), interface.index);
+        let attachment = open_sockets(network, interface, &self.config)?;
+        let attached = namespace.within(|| attachment.attach(number, program)).context("cannot enter a network namespace")??;
+        self.ports[place].attached = Some((namespace.id(), index));
+        Ok(attached)
+    }
+
+    /// Tells the engine of carriers that come and go, and has it attach to interfaces that appear or were made anew.
+    pub async fn follow(mut self, commands: Sender<Command>) {
+        let mut every = tokio::time::interval(LOOK);
+        loop {
+            let heard = tokio::select! {
+                Some(heard) = self.news.next() => Some(heard),
+                _ = every.tick() => None,
+            };
+            match heard {
+                Some((space, news)) => {
+                    for number in 0..self.ports.len() {
+                        if self.ports[number].space == space && self.config.networks[number].interface == news.interface {
+                            self.see(number, Some((news.index, news.running)), &commands).await;
+                        }
+                    }
+                }
+                None => {
+                    self.look_at_spaces(&commands);
+                    for number in 0..self.ports.len() {
+                        let Some(links) = &self.spaces[self.ports[number].space].links else { continue };
+                        let interface = links.interface(&self.config.networks[number].interface).await.ok();
+                        self.see(number, interface.map(|interface| (interface.index, interface.running)), &commands).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leaves namespaces that are gone, since by being there the agent would keep them, and enters those that came.
+    fn look_at_spaces(&mut self, commands: &Sender<Command>) {
+        for space in 0..self.spaces.len() {
+            let Space { path: Some(path), links } = &self.spaces[space] else { continue };
+            let there = std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+            let known = links.as_ref().map(|links| links.namespace().id());
+            if there == known {
+                continue;
+            }
+            if known.is_some() {
+                info!(target: "wire", namespace = %path.display(), "the network namespace is gone");
+                self.spaces[space].links = None;
+                for (number, port) in self.ports.iter_mut().enumerate().filter(|(_, port)| port.space == space) {
+                    port.attached = None;
+                    let _ = commands.send(Command::Detach { network: number as u16 });
+                }
+            }
+            // A file of that name may be there before the namespace is: then it is tried again.
+            if there.is_some() {
+                let _ = self.enter(space);
+            }
+        }
+    }
+
+    /// The interface of a network is seen, with its index and whether it runs, or is not there.
+    async fn see(&mut self, number: usize, seen: Option<(u32, bool)>, commands: &Sender<Command>) {
+        let port = self.ports[number];
+        let network = &self.config.networks[number];
+        let Some(links) = &self.spaces[port.space].links else { return };
+        let send = |running| drop(commands.send(Command::Link { network: number as u16, running }));
+        let Some((index, running)) = seen else {
+            if port.attached.is_some() {
+                send(false);
+            }
+            return;
+        };
+        let place = (links.namespace().id(), index);
+        if port.attached == Some(place) {
+            send(running);
+        } else if running {
+            let opened = match links.interface(&network.interface).await {
+                Ok(interface) if interface.index == index => open_sockets(network, interface, &self.config),
+                Ok(_) => return,
+                Err(error) => Err(error),
+            };
+            match opened {
+                Ok(attachment) => {
+                    self.ports[number].attached = Some(place);
+                    let _ = commands.send(Command::Reattach { network: number as u16, attachment: Box::new(attachment) });
+                }
+                Err(error) => {
+                    warn!(target: "wire", network = %network.name, error = format!("{error:#}"), "the new interface cannot be used yet");
+                }
+            }
+        }
+    }
+}
+
+/// Opens the sockets of a network.
+fn open_sockets(network: &NetworkConfig, interface: Interface, config: &Config) -> Result<Attachment> {
+    let name = &network.name;
+    let sender = sender(network, &interface);
+    let opened = interface.namespace.within(|| {
+        let socket = Socket::open(interface.index, sender)?;
+        Ok::<_, std::io::Error>((socket, NeighbourSocket::open(interface.index, sender)?))
+    });
+    let (socket, neighbours) = opened
+        .and_then(|opened| opened)
+        .with_context(|| format!("network {name:?}: cannot open a packet socket: the agent needs root, or CAP_NET_RAW"))?;
+    let on_link = match &network.on_link {
+        Some(prefixes) => prefixes.iter().map(|Prefix(address, length)| (*address, *length)).collect(),
+        None => own_addresses(network, &interface).to_vec(),
+    };
+    let [v4, v6] = if network.vlan.is_none() { interface.gateways } else { [None; 2] };
+    let gateways = [network.gateway.map(IpAddr::V4).or(v4), network.gateway_v6.map(IpAddr::V6).or(v6)];
+    let (receive, transmit) = (config.receive, config.transmit);
+    Ok(Attachment { name: name.clone(), interface, gateways, on_link, sender, socket, neighbours, receive, transmit })
+}
+
+/// The addresses of the interface that are the network's. Behind a VLAN tag none is, and no route either.
+fn own_addresses<'a>(network: &NetworkConfig, interface: &'a Interface) -> &'a [(IpAddr, u8)] {
+    if network.vlan.is_none() { &interface.addresses } else { &[] }
+}
+
+/// Who the probes of a network come from: as configured, else the interface's own addresses.
+fn sender(network: &NetworkConfig, interface: &Interface) -> ProbeSender {
+    let own = own_addresses(network, interface);
+    let v4 = own.iter().find_map(|(address, _)| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = |link_local: bool| {
+        own.iter().find_map(|(address, _)| match address {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() == link_local => Some(*v6),
+            _ => None,
+        })
+    };
+    let plain = ProbeSender::new(interface.mac);
+    ProbeSender {
+        v4: network.source.or(v4),
+        link_local: v6(true).unwrap_or(plain.link_local),
+        owns_link_local: v6(true).is_some(),
+        v6: network.source_v6.or(v6(false)),
+        tags: network.tags(),
+        ..plain
+    }
+}

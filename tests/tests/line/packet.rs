@@ -1,0 +1,14 @@
+//! The same without any XDP program of the agent's: probes leave and replies are received by packet sockets.
+
+/// The agent's setting `transmit`.
+const TRANSMIT: &str = "socket";
+/// The agent's setting `receive`.
+const RECEIVE: &str = "socket";
+
+mod blind;
+mod life;
+mod restart;
+mod stage;
+mod v6;
+mod vlan;
+mod wire;
