@@ -131,6 +131,11 @@ impl Lab {
         &self.fleet
     }
 
+    /// Removes a scratch lab before it is dropped.
+    pub fn demolish(&mut self) -> Result<()> {
+        self.name.remove().map(drop)
+    }
+
     /// Takes the fleet's program off its interface; it stays loaded, and nobody answers any more.
     pub fn unplug_fleet(&self) -> Result<()> {
         let pin = self.name.pins().join(LINK);

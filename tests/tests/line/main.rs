@@ -11,6 +11,7 @@ mod blind;
 mod kernel;
 mod life;
 mod restart;
+mod spaces;
 mod stage;
 mod v6;
 mod vlan;

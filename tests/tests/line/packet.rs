@@ -8,6 +8,7 @@ const RECEIVE: &str = "socket";
 mod blind;
 mod life;
 mod restart;
+mod spaces;
 mod stage;
 mod v6;
 mod vlan;

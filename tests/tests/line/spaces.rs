@@ -1,0 +1,123 @@
+//! Networks in network namespaces: one agent, the same addresses in each, namespaces and interfaces that come and go.
+
+use std::fs;
+
+use rollcall_agent::policy::{Method, Policy};
+use rollcall_agent::table::{Table, Writer};
+use rollcall_agent::unit::Verdict;
+use rollcall_tests::fleet::Mode;
+use rollcall_tests::lab::AGENT_INTERFACE;
+use rollcall_tests::population::{self, NETWORK};
+use rollcall_tests::webhook::Receiver;
+
+use crate::stage::{PATIENCE, Stage, a_while, cloud, policy};
+
+const HOSTS: u32 = 20;
+
+/// Every host of both labs, under the same address.
+fn table(stage: &Stage) -> Table {
+    let mut writer = Writer::new();
+    let near = writer.policy(policy("near"));
+    let echo = writer.policy(Policy { method: Method::Icmp, ..policy("echo") });
+    for network in [NETWORK, "far"] {
+        for host in population::hosts(stage.cloud) {
+            let row = writer.host(&format!("{network}-{}", host.station), &host.name, host.project, host.tags);
+            let policy = if host.station.is_multiple_of(2) { near } else { echo };
+            writer.address(row, network, host.address.into(), host.mac, policy);
+        }
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn same_addresses_in_two_namespaces_are_two_addresses() {
+    let Some(stage) = Stage::new("space", cloud(HOSTS, 0), Mode::Native) else { return };
+    let Some(other) = Stage::new("space-far", cloud(HOSTS, 0), Mode::Native) else { return };
+    // Labs are alike to the interface's number; the MAC tells them apart.
+    let far = other.lab.agent();
+    far.ip(["link", "set", AGENT_INTERFACE, "address", "02:52:00:00:77:01"]).unwrap();
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let settings = format!("[[network]]\nname = \"far\"\ninterface = \"{AGENT_INTERFACE}\"\nnamespace = \"{}\"\n", far.name());
+        let mut agent = stage.agent(Some(&receiver), &settings).await?;
+        stage.push(&agent, &table(&stage)).await?;
+        stage.until(&mut agent, Verdict::Up, 2 * u64::from(HOSTS)).await?;
+        let receive: Vec<String> = agent.status().await?.networks.into_iter().map(|network| network.receive).collect();
+        let wanted = if crate::RECEIVE == "socket" { "socket" } else { "xdp-native" };
+        assert_eq!(receive, [wanted, wanted], "{}", stage.log());
+        other.lab.fleet().kill(3);
+        stage.lab.fleet().kill(4);
+        stage.until(&mut agent, Verdict::Down, 2).await?;
+        stage.until_host(&agent, "far-3", Verdict::Down).await?;
+        stage.until_host(&agent, &format!("{NETWORK}-4"), Verdict::Down).await?;
+        // A whole namespace goes dark: nobody else's verdict turns.
+        (1..=HOSTS).for_each(|station| other.lab.fleet().kill(station));
+        stage.until(&mut agent, Verdict::Down, u64::from(HOSTS) + 1).await?;
+        (1..=HOSTS).for_each(|station| other.lab.fleet().revive(station));
+        stage.lab.fleet().revive(4);
+        stage.until(&mut agent, Verdict::Up, 2 * u64::from(HOSTS)).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn interfaces_that_cannot_be_told_apart_in_the_driver_are_told_apart_by_sockets() {
+    // The network that comes second in the configuration: without an XDP program at the agent's end its fleet must answer in the
+    // generic path.
+    let Some(stage) = Stage::new("twin", cloud(HOSTS, 0), Mode::Generic) else { return };
+    let Some(other) = Stage::new("twin-far", cloud(HOSTS, 0), Mode::Native) else { return };
+    let far = other.lab.agent();
+    stage.play(async {
+        let settings = format!("[[network]]\nname = \"far\"\ninterface = \"{AGENT_INTERFACE}\"\nnamespace = \"{}\"\n", far.name());
+        let mut agent = stage.agent(None, &settings).await?;
+        stage.push(&agent, &table(&stage)).await?;
+        stage.until(&mut agent, Verdict::Up, 2 * u64::from(HOSTS)).await?;
+        assert_eq!(agent.status().await?.networks[1].receive, "socket", "{}", stage.log());
+        if crate::RECEIVE != "socket" {
+            assert!(stage.log().contains("give one of them another MAC"), "{}", stage.log());
+        }
+        other.lab.fleet().kill(3);
+        stage.until(&mut agent, Verdict::Down, 1).await?;
+        stage.until_host(&agent, "far-3", Verdict::Down).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn namespace_that_comes_later_is_taken_up_and_one_that_goes_is_let_go() {
+    let Some(stage) = Stage::new("later", cloud(HOSTS, 0), Mode::Native) else { return };
+    let name = format!("rollcall-later-far-{}", std::process::id());
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let settings = format!("[[network]]\nname = \"far\"\ninterface = \"{AGENT_INTERFACE}\"\nnamespace = \"{name}\"\n");
+        let mut agent = stage.agent(Some(&receiver), &settings).await?;
+        stage.push(&agent, &table(&stage)).await?;
+        stage.until(&mut agent, Verdict::Up, HOSTS.into()).await?;
+        stage.until(&mut agent, Verdict::Unknown, HOSTS.into()).await?;
+        let Some(mut other) = Stage::new("later-far", cloud(HOSTS, 0), Mode::Native) else { return Ok(()) };
+        let far = other.lab.agent();
+        assert_eq!(far.name(), name);
+        far.ip(["link", "set", AGENT_INTERFACE, "address", "02:52:00:00:77:02"])?;
+        stage.until(&mut agent, Verdict::Up, 2 * u64::from(HOSTS)).await.map_err(|error| error.context("it never came"))?;
+        // The lab goes, with its namespace: nothing of the agent's keeps it.
+        let inode = nix::sys::stat::stat(&far.path())?.st_ino;
+        other.lab.demolish()?;
+        stage.until(&mut agent, Verdict::Unknown, HOSTS.into()).await?;
+        let began = std::time::Instant::now();
+        while in_use(agent.pid(), inode) {
+            assert!(began.elapsed() < PATIENCE, "the agent still keeps the namespace");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        a_while().await;
+        assert_eq!(receiver.arrivals().len(), 0, "{:?}", receiver.arrivals().first());
+        Ok(())
+    });
+}
+
+/// Whether a process has a network namespace open, or a thread in it.
+fn in_use(pid: i32, inode: u64) -> bool {
+    let entries = |folder: &str| fs::read_dir(format!("/proc/{pid}/{folder}")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let (open, threads) = (entries("fd"), entries("task").map(|task| task.join("ns/net")));
+    // Both are links that lead to the namespace's own inode.
+    open.chain(threads).any(|link| fs::metadata(link).is_ok_and(|metadata| std::os::unix::fs::MetadataExt::ino(&metadata) == inode))
+}
