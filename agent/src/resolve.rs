@@ -30,6 +30,8 @@ const CHECKS_MISSED: u8 = 3;
 pub enum Asker {
     /// The network itself: it is its gateway of that family.
     Gateway(Family),
+    /// The network itself: it is the canary of that number, whose answers show that the agent hears.
+    Canary(u8),
     /// The address of a slot.
     Slot(u32),
 }
@@ -37,7 +39,8 @@ pub enum Asker {
 #[derive(Debug)]
 struct Question {
     slot: Option<u32>,
-    gateway: bool,
+    /// Asked for by the network itself, which gateway or canary it is.
+    steady: Option<Asker>,
     mac: Option<Mac>,
     pause: Duration,
     unanswered: u8,
@@ -53,8 +56,8 @@ pub type Ask = (IpAddr, Option<Mac>);
 pub enum Found {
     /// The MAC of the asker's address is now known, or another one than before.
     Mac(Asker, Mac),
-    /// The gateway of that family no longer answers.
-    GatewayLost(Family),
+    /// That gateway or canary no longer answers.
+    Lost(Asker),
 }
 
 /// The open questions of one network.
@@ -63,8 +66,8 @@ pub struct Resolver {
     questions: HashMap<IpAddr, Question>,
     /// When to ask for slots (again), the earliest first.
     queue: BinaryHeap<Reverse<(Mono, IpAddr)>>,
-    /// Asked for before all others, and outside the limit: all that lies behind them depends on them.
-    gateways: [Option<IpAddr>; 2],
+    /// Gateways and canaries. Asked for before all others, and outside the limit: all that lies behind them depends on them.
+    steady: Vec<IpAddr>,
     last_broadcast: Mono,
     /// Questions without an answer.
     open: usize,
@@ -76,12 +79,17 @@ impl Resolver {
         let question = self.questions.entry(address).or_insert_with(|| {
             self.open += 1;
             self.queue.push(Reverse((now, address)));
-            Question { slot: None, gateway: false, mac: None, pause: FIRST_PAUSE, unanswered: 0, due: now }
+            Question { slot: None, steady: None, mac: None, pause: FIRST_PAUSE, unanswered: 0, due: now }
         });
         match asker {
-            Asker::Gateway(family) => {
-                question.gateway = true;
-                self.gateways[family as usize] = Some(address);
+            Asker::Gateway(_) | Asker::Canary(_) => {
+                // An address that is both is the gateway.
+                if !matches!(question.steady, Some(Asker::Gateway(_))) {
+                    question.steady = Some(asker);
+                }
+                if !self.steady.contains(&address) {
+                    self.steady.push(address);
+                }
             }
             Asker::Slot(slot) => question.slot = Some(slot),
         }
@@ -90,7 +98,7 @@ impl Resolver {
     /// Asks for the address of a slot again after the longest pause: what was answered changed nothing.
     pub fn again(&mut self, address: IpAddr, slot: u32, now: Mono) {
         self.want(address, Asker::Slot(slot), now);
-        if let Some(question) = self.questions.get_mut(&address).filter(|question| !question.gateway) {
+        if let Some(question) = self.questions.get_mut(&address).filter(|question| question.steady.is_none()) {
             (question.due, question.pause) = (now + LONGEST_PAUSE, LONGEST_PAUSE);
             self.queue.push(Reverse((question.due, address)));
         }
@@ -100,7 +108,7 @@ impl Resolver {
     pub fn forget(&mut self, address: IpAddr, slot: u32) {
         let Some(question) = self.questions.get_mut(&address).filter(|question| question.slot == Some(slot)) else { return };
         question.slot = None;
-        if !question.gateway {
+        if question.steady.is_none() {
             self.open -= usize::from(question.mac.is_none());
             self.questions.remove(&address);
         }
@@ -113,13 +121,13 @@ impl Resolver {
 
     /// What to ask now, and what silence has shown.
     pub fn advance(&mut self, now: Mono, asks: &mut Vec<Ask>) -> Vec<Found> {
-        let lost = Family::ALL.into_iter().filter_map(|family| self.ask_gateway(family, now, asks)).collect();
+        let lost = (0..self.steady.len()).filter_map(|at| self.ask_steady(self.steady[at], now, asks)).collect();
         let spacing = Duration::from_secs(1) / BROADCASTS_PER_SECOND;
         while let Some(&Reverse((at, address))) = self.queue.peek() {
             if at > now {
                 break;
             }
-            let Some(question) = self.questions.get_mut(&address).filter(|question| question.due == at && !question.gateway) else {
+            let Some(question) = self.questions.get_mut(&address).filter(|question| question.due == at && question.steady.is_none()) else {
                 self.queue.pop();
                 continue;
             };
@@ -136,8 +144,7 @@ impl Resolver {
         lost
     }
 
-    fn ask_gateway(&mut self, family: Family, now: Mono, asks: &mut Vec<Ask>) -> Option<Found> {
-        let address = self.gateways[family as usize]?;
+    fn ask_steady(&mut self, address: IpAddr, now: Mono, asks: &mut Vec<Ask>) -> Option<Found> {
         let question = self.questions.get_mut(&address).filter(|question| question.due <= now)?;
         let mut lost = None;
         if question.mac.is_some() {
@@ -145,7 +152,7 @@ impl Resolver {
             if question.unanswered > CHECKS_MISSED {
                 (question.mac, question.pause) = (None, FIRST_PAUSE);
                 self.open += 1;
-                lost = Some(Found::GatewayLost(family));
+                lost = question.steady.map(Found::Lost);
             }
         }
         asks.push((address, question.mac));
@@ -158,10 +165,9 @@ impl Resolver {
         lost
     }
 
-    /// Checks a known gateway at once rather than after its pause, unless a check is under way.
-    pub fn check(&mut self, family: Family, now: Mono) {
-        let question = self.gateways[family as usize].and_then(|address| self.questions.get_mut(&address));
-        if let Some(question) = question.filter(|question| question.mac.is_some() && question.unanswered == 0) {
+    /// Checks a known gateway or canary at once rather than after its pause, unless a check is under way.
+    pub fn check(&mut self, address: IpAddr, now: Mono) {
+        if let Some(question) = self.questions.get_mut(&address).filter(|question| question.mac.is_some() && question.unanswered == 0) {
             question.due = question.due.min(now);
         }
     }
@@ -176,13 +182,13 @@ impl Resolver {
         let news = question.mac.is_none();
         self.open -= usize::from(news);
         let slot = question.slot.take().map(|slot| Found::Mac(Asker::Slot(slot), mac));
-        if !question.gateway {
+        let Some(steady) = question.steady else {
             self.questions.remove(&address);
             return slot.into_iter().collect();
-        }
+        };
         (question.mac, question.unanswered, question.due) = (Some(mac), 0, now + CHECK);
-        let gateway = news.then_some(Found::Mac(Asker::Gateway(Family::of(address)), mac));
-        gateway.into_iter().chain(slot).collect()
+        let steady = news.then_some(Found::Mac(steady, mac));
+        steady.into_iter().chain(slot).collect()
     }
 }
 
@@ -225,7 +231,7 @@ mod tests {
             assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, Some(MAC))], vec![]));
             now = now + CHECK_FAST;
         }
-        assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, None)], vec![Found::GatewayLost(Family::V4)]));
+        assert_eq!(asks(&mut resolver, now), (vec![(GATEWAY, None)], vec![Found::Lost(Asker::Gateway(Family::V4))]));
         assert_eq!(resolver.open(), 1);
         assert_eq!(resolver.answered(GATEWAY, MAC, now), [Found::Mac(ROUTER, MAC)]);
         assert_eq!(resolver.open(), 0);
@@ -236,13 +242,13 @@ mod tests {
         let mut resolver = Resolver::default();
         resolver.want(GATEWAY, ROUTER, START);
         asks(&mut resolver, START);
-        resolver.check(Family::V4, START);
+        resolver.check(GATEWAY, START);
         assert_eq!(asks(&mut resolver, START).0, [], "nobody is known yet that could be checked");
         resolver.answered(GATEWAY, MAC, START);
         let now = START + Duration::from_millis(10);
-        (0..5).for_each(|_| resolver.check(Family::V4, now));
+        (0..5).for_each(|_| resolver.check(GATEWAY, now));
         assert_eq!(asks(&mut resolver, now).0, [(GATEWAY, Some(MAC))]);
-        resolver.check(Family::V4, now);
+        resolver.check(GATEWAY, now);
         assert_eq!(asks(&mut resolver, now).0, [], "one is under way");
         resolver.answered(GATEWAY, MAC, now);
         let count: usize = (1..=2000).map(|ms| asks(&mut resolver, now + Duration::from_millis(ms)).0.len()).sum();
@@ -257,7 +263,7 @@ mod tests {
         assert_eq!(asks(&mut resolver, START).0[0], (GATEWAY, None));
         resolver.answered(GATEWAY, MAC, START);
         let now = START + Duration::from_secs(20);
-        resolver.check(Family::V4, now);
+        resolver.check(GATEWAY, now);
         assert!(asks(&mut resolver, now).0.contains(&(GATEWAY, Some(MAC))));
         assert_eq!(resolver.open(), 10_000);
     }

@@ -94,7 +94,7 @@ impl Watch {
     pub async fn attach(&mut self, number: u16, program: &mut Program) -> Result<Attached> {
         let place = usize::from(number);
         let network = &self.config.networks[place];
-        let absent = || Ok(Attached::absent(network.name.clone()));
+        let absent = || Ok(Attached::absent(network.name.clone(), network.canary.clone(), network.conflict_check));
         let Some(links) = &self.spaces[self.ports[place].space].links else { return absent() };
         let interface = match links.interface(&network.interface).await {
             Ok(interface) => interface,
@@ -214,7 +214,8 @@ fn open_sockets(network: &NetworkConfig, interface: Interface, config: &Config) 
     let [v4, v6] = if network.vlan.is_none() { interface.gateways } else { [None; 2] };
     let gateways = [network.gateway.map(IpAddr::V4).or(v4), network.gateway_v6.map(IpAddr::V6).or(v6)];
     let (receive, transmit) = (config.receive, config.transmit);
-    Ok(Attachment { name: name.clone(), interface, gateways, on_link, sender, socket, neighbours, receive, transmit })
+    let (canaries, census) = (network.canary.clone(), network.conflict_check);
+    Ok(Attachment { name: name.clone(), interface, gateways, canaries, census, on_link, sender, socket, neighbours, receive, transmit })
 }
 
 /// The addresses of the interface that are the network's. Behind a VLAN tag none is, and no route either.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use rollcall_agent_ebpf::config::Tags;
 use serde::{Deserialize, Deserializer};
@@ -15,6 +16,11 @@ use crate::wire::Transmit;
 
 /// The commented template that `rollcall-agent config` prints.
 pub const TEMPLATE: &str = include_str!("template.toml");
+
+/// Most canaries of a network.
+const CANARIES: usize = 16;
+/// Shortest time within which everybody is asked for each address.
+const CONFLICT_CHECK_MIN: Duration = Duration::from_secs(60);
 
 mod vlan;
 
@@ -70,6 +76,12 @@ pub struct NetworkConfig {
     pub gateway_v6: Option<Ipv6Addr>,
     /// Prefixes that are on the link.
     pub on_link: Option<Vec<Prefix>>,
+    /// Addresses on the link whose answers show that the agent hears, beside the gateways.
+    #[serde(default)]
+    pub canary: Vec<IpAddr>,
+    /// Within which time everybody is asked for each address once, to find second owners.
+    #[serde(default, with = "humantime_serde")]
+    pub conflict_check: Option<Duration>,
 }
 
 /// An IPv4 or IPv6 prefix, as `10.0.0.0/16` or `2001:db8::/64`.
@@ -120,6 +132,8 @@ impl NetworkConfig {
             gateway: None,
             gateway_v6: None,
             on_link: None,
+            canary: vec![],
+            conflict_check: None,
         }
     }
 
@@ -208,6 +222,13 @@ impl Config {
             if network.namespace.as_deref() == Some("") {
                 mistakes
                     .push(format!("network {name:?}: namespace: found an empty text, allowed: a name as `ip netns` shows it, or a path"));
+            }
+            if network.canary.len() > CANARIES {
+                mistakes.push(format!("network {name:?}: canary: found {} addresses, allowed: up to {CANARIES}", network.canary.len()));
+            }
+            if network.conflict_check.is_some_and(|period| period < CONFLICT_CHECK_MIN) {
+                mistakes
+                    .push(format!("network {name:?}: conflict_check: found less than a minute, allowed: from 1m on (it asks everybody)"));
             }
             for prefix in network.on_link.iter().flatten() {
                 let right = prefix.network();

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tracing::{info, warn};
@@ -20,6 +21,10 @@ pub struct Attachment {
     pub interface: Interface,
     /// The gateways for addresses that are not on the link: IPv4, IPv6.
     pub gateways: [Option<IpAddr>; 2],
+    /// Addresses on the link whose answers show that the agent hears.
+    pub canaries: Vec<IpAddr>,
+    /// Within which time everybody is asked for each address once, to find second owners.
+    pub census: Option<Duration>,
     /// Prefixes that are on the link.
     pub on_link: Vec<(IpAddr, u8)>,
     /// Who its probes come from.
@@ -38,7 +43,7 @@ impl Attachment {
     /// Attaches the program to the interface, in the calling thread's network namespace, which must be the interface's, and chooses
     /// the way onto the wire.
     pub fn attach(self, number: u16, program: &mut Program) -> Result<Attached, anyhow::Error> {
-        let Attachment { name, interface, gateways, on_link, sender, socket, neighbours, receive, transmit } = self;
+        let Attachment { name, interface, gateways, canaries, census, on_link, sender, socket, neighbours, receive, transmit } = self;
         let Reception { receiver, ear, refusal } = program.attach(number, &interface, sender, receive)?;
         if let Some(why) = refusal {
             warn!(target: "reply", network = %name, interface = %interface.name, %why, "replies are received by a packet socket, which costs more CPU");
@@ -57,7 +62,7 @@ impl Attachment {
         }
         let datapath = (transmitter.name(), receiver.name());
         let tap = Tap { interface, transmitter, neighbours: Box::new(neighbours), ear };
-        Ok(Attached { name, gateways, on_link, sender, tap: Some(tap), datapath })
+        Ok(Attached { name, gateways, canaries, census, on_link, sender, tap: Some(tap), datapath })
     }
 }
 
@@ -79,6 +84,10 @@ pub struct Attached {
     pub name: String,
     /// The gateways for addresses that are not on the link: IPv4, IPv6.
     pub gateways: [Option<IpAddr>; 2],
+    /// Addresses on the link whose answers show that the agent hears.
+    pub canaries: Vec<IpAddr>,
+    /// Within which time everybody is asked for each address once, to find second owners.
+    pub census: Option<Duration>,
     /// Prefixes that are on the link.
     pub on_link: Vec<(IpAddr, u8)>,
     /// Who its probes come from.
@@ -91,8 +100,8 @@ pub struct Attached {
 
 impl Attached {
     /// A network whose interface is not there yet.
-    pub fn absent(name: String) -> Self {
+    pub fn absent(name: String, canaries: Vec<IpAddr>, census: Option<Duration>) -> Self {
         let (gateways, on_link, sender) = ([None; 2], vec![], Sender::new(Mac::default()));
-        Attached { name, gateways, on_link, sender, tap: None, datapath: ("none", "none") }
+        Attached { name, gateways, canaries, census, on_link, sender, tap: None, datapath: ("none", "none") }
     }
 }

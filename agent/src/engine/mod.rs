@@ -8,14 +8,17 @@ mod apply;
 mod attach;
 mod cell;
 mod class;
+mod conflict;
 mod gateway;
 mod judge;
 mod losses;
 mod network;
+mod note;
 mod send;
 mod sight;
 mod way;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,16 +31,17 @@ use tracing::{info, warn};
 pub use self::attach::{Attached, Attachment, Tap};
 use self::cell::Cell;
 use self::class::Classes;
+use self::conflict::Conflict;
 use self::network::Network;
+pub use self::note::{Conditioned, Note, Sight, Turned};
 use self::send::Batch;
-use crate::alarm::Key;
+use self::sight::Overload;
 use crate::clock::{self, Clock, Mono};
 use crate::namespace::Namespace;
 use crate::priority;
 use crate::reply::{Arrays, Program};
 use crate::roster::{Assignment, Plan, Roster};
 use crate::schedule::{Pps, Schedule, Throttle};
-use crate::unit::{Blind, Condition, Mac, Verdict};
 use crate::view::{self, View};
 
 /// One turn of the engine while there is much to do: probes leave a bucket of the dial at a time.
@@ -92,69 +96,6 @@ pub enum Command {
     },
 }
 
-/// What the engine tells, in order.
-pub enum Note {
-    /// A verdict turned.
-    Turn(Turned),
-    /// A condition of an address began or ended.
-    Condition(Conditioned),
-    /// The agent cannot see a network any more, or can again.
-    Sight(Sight),
-    /// From here on, slots mean this roster. The keys are those that are gone.
-    Roster(Arc<Roster>, Vec<Key>),
-    /// A command was carried out, and all before it was told: tell the one who gave it.
-    Done(oneshot::Sender<Result<(), String>>, Result<(), String>),
-    /// Something large that the engine has no use for any more. Freeing it takes milliseconds, which others have.
-    Spent(Box<dyn Send>),
-}
-
-/// A verdict that turned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turned {
-    /// Whose.
-    pub slot: u32,
-    /// The verdict before.
-    pub from: Verdict,
-    /// The verdict now.
-    pub to: Verdict,
-    /// Why it is unknown.
-    pub blind: Option<Blind>,
-    /// Misses in a row.
-    pub misses: u8,
-    /// When, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
-    /// When the first of these misses was sent, likewise.
-    pub since_ms: u64,
-    /// When the address answered last, likewise; `None`: never since the agent runs.
-    pub last_reply_ms: Option<u64>,
-}
-
-/// A condition that began or ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conditioned {
-    /// Whose.
-    pub slot: u32,
-    /// Which.
-    pub condition: Condition,
-    /// Whether it holds from now on.
-    pub holds: bool,
-    /// Conflict: the MAC that is expected, and the one that answered.
-    pub macs: Option<(Mac, Mac)>,
-    /// When, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
-}
-
-/// Whether the agent sees a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sight {
-    /// The agent's number of the network; `None`: all of them.
-    pub network: Option<u16>,
-    /// Why it cannot see it; `None`: it can.
-    pub blind: Option<Blind>,
-    /// When, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
-}
-
 /// A plan that is being carried out piece by piece.
 struct Job {
     roster: Arc<Roster>,
@@ -193,6 +134,10 @@ pub struct Engine {
     classes: Classes,
     networks: Vec<Network>,
     job: Option<Job>,
+    /// By slot.
+    conflicts: BTreeMap<u32, Conflict>,
+    /// What made seconds bad, one bit for each, the latest lowest.
+    overload: Overload,
     view: Arc<View>,
     notes: mpsc::UnboundedSender<Note>,
     last: Mono,
@@ -248,6 +193,8 @@ impl Engine {
             classes: Classes::default(),
             networks: networks.into_iter().map(Network::new).collect(),
             job: None,
+            conflicts: BTreeMap::new(),
+            overload: Overload::default(),
             view,
             notes,
             last: now,
@@ -321,6 +268,7 @@ impl Engine {
         self.find_ways(now);
         self.resolve(now);
         self.gateways(now);
+        self.take_census(now);
         self.judge(now);
         self.send(now);
         // An address under suspicion wants its verdict to the millisecond.
@@ -361,6 +309,9 @@ impl Engine {
         for (shown, count) in self.view.frames.iter().zip(self.program.counters()) {
             shown.store(count, Ordering::Relaxed);
         }
+        self.end_conflicts(now);
+        self.look_at_load();
+        self.look_for_silence(now);
         self.schedule.slim();
         self.networks.iter_mut().flat_map(|network| &mut network.batches).for_each(Batch::slim);
         self.view.waiting.store(self.schedule.waiting() as u64, Ordering::Relaxed);

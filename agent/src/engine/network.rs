@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::attach::{Attached, Tap};
 use super::cell::Mark;
+use super::conflict::Census;
 use super::gateway::Gateway;
 use super::losses::Losses;
 use super::send::Batch;
@@ -15,7 +16,7 @@ use crate::clock::Mono;
 use crate::packet::Sender;
 use crate::reply::Ear;
 use crate::resolve::{Asker, Resolver};
-use crate::unit::{Blind, Family};
+use crate::unit::{Blind, Family, Mac};
 
 /// After blindness ends, what was under way before and shortly after still counts as nothing: bridges and switches
 /// need a moment to forward again.
@@ -40,12 +41,18 @@ pub(super) struct Network {
     pub(super) batches: [Batch; 2],
     pub(super) sender: Sender,
     pub(super) blind: Option<Blind>,
+    /// Nobody answers there any more: it was told.
+    pub(super) silent: bool,
     /// From when to when the agent last could not see it.
     blind_from: Mono,
     blind_to: Mono,
     pub(super) resolver: Resolver,
     /// Of each family.
     pub(super) gateways: [Gateway; 2],
+    /// Addresses on the link whose answers show that the agent hears.
+    pub(super) canaries: Vec<Gateway>,
+    /// When everybody is asked who has an address, to find a second owner.
+    pub(super) census: Option<Census>,
     /// When a network that refused to send was last tried.
     tried: Mono,
     /// When it was last said that nothing can be sent.
@@ -70,17 +77,20 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn new(attached: Attached) -> Self {
-        let Attached { name, gateways, on_link, sender, tap, .. } = attached;
+        let Attached { name, gateways, canaries, census, on_link, sender, tap, .. } = attached;
         Network {
             name,
             tap,
             batches: Default::default(),
             sender,
             blind: None,
+            silent: false,
             blind_from: Mono::default(),
             blind_to: Mono::default(),
             resolver: Resolver::default(),
             gateways: gateways.map(Gateway::at),
+            canaries: canaries.into_iter().map(|address| Gateway::at(Some(address))).collect(),
+            census: census.map(Census::new),
             tried: Mono::default(),
             send_told: Seldom::default(),
             refused: None,
@@ -162,15 +172,33 @@ impl Network {
         link_local || self.on_link.iter().any(|(prefix, length)| contains(*prefix, *length, address))
     }
 
-    /// Whether nobody answered a probe that left since then, and the gateways that once did are lost as well: then this looks the
-    /// same as a receiver that has died. A gateway that never answered tells nothing.
-    fn is_silent_since(&self, sent: Mono) -> bool {
-        let mut known = self.gateways.iter().filter(|gateway| gateway.seen != Mono::default()).peekable();
-        self.heard < sent && known.peek().is_some() && known.all(|gateway| gateway.mac.is_none())
+    /// Who shows that the agent hears: the gateways, and the canaries.
+    fn witnesses(&self) -> impl Iterator<Item = &Gateway> {
+        self.gateways.iter().chain(&self.canaries)
     }
 
-    /// Asks for the gateways' MACs.
+    /// Whether nobody answered a probe that left since then, and the gateways and canaries that once did are lost as well: then this
+    /// looks the same as a receiver that has died. One that never answered tells nothing.
+    pub(super) fn is_silent_since(&self, sent: Mono) -> bool {
+        let mut known = self.witnesses().filter(|witness| witness.seen != Mono::default()).peekable();
+        self.heard < sent && known.peek().is_some() && known.all(|witness| witness.mac.is_none())
+    }
+
+    /// A canary was found or lost. Misses that wait for somebody to be heard are looked at again.
+    pub(super) fn canary(&mut self, number: u8, mac: Option<Mac>) -> Vec<u32> {
+        if let Some(canary) = self.canaries.get_mut(usize::from(number)) {
+            canary.mac = mac;
+        }
+        std::mem::take(&mut self.unheard)
+    }
+
+    /// Asks for the MACs of gateways and canaries.
     pub(super) fn want_gateways(&mut self, now: Mono) {
+        for (number, canary) in self.canaries.iter().enumerate() {
+            if let Some(address) = canary.address {
+                self.resolver.want(address, Asker::Canary(number as u8), now);
+            }
+        }
         for (family, gateway) in Family::ALL.into_iter().zip(&self.gateways) {
             if let Some(address) = gateway.address {
                 self.resolver.want(address, Asker::Gateway(family), now);
@@ -197,16 +225,21 @@ impl Engine {
             if network.unproven.is_some_and(|since| now.since(since) < GRACE_UNPROVEN) {
                 network.blind_to = now + GRACE;
             }
-            let mut found = Vec::new();
+            let (mut found, mut others) = (Vec::new(), Vec::new());
             // Answers first: after a stall they may lie there already. Where replies are received by a socket, all of them lie there.
             let most = if tap.ear.is_some() { ANSWERS_ALL } else { ANSWERS };
             for _ in 0..most {
                 let Ok(Some((address, mac))) = tap.neighbours.answer() else { break };
-                let gateway = &mut network.gateways[Family::of(address) as usize];
-                if gateway.address == Some(address) && gateway.mac.is_none_or(|known| known == mac) {
-                    gateway.seen = now;
+                for witness in network.gateways.iter_mut().chain(&mut network.canaries) {
+                    if witness.address == Some(address) && witness.mac.is_none_or(|known| known == mac) {
+                        witness.seen = now;
+                    }
                 }
-                found.extend(network.resolver.answered(address, mac, now));
+                let answer = network.resolver.answered(address, mac, now);
+                if answer.is_empty() {
+                    others.push((address, mac));
+                }
+                found.extend(answer);
             }
             let mut asks = Vec::new();
             found.extend(network.resolver.advance(now, &mut asks));
@@ -216,12 +249,15 @@ impl Engine {
             }
             let seen = network.gateways.iter_mut().filter(|gateway| gateway.seen == now);
             let mut doubtful: Vec<u32> = seen.flat_map(|gateway| std::mem::take(&mut gateway.doubtful)).collect();
-            if network.gateways.iter().any(|gateway| gateway.seen == now) {
+            if network.witnesses().any(|witness| witness.seen == now) {
                 doubtful.append(&mut network.unheard);
             }
             self.view.networks[number].unresolved.store(network.resolver.open() as u64, std::sync::atomic::Ordering::Relaxed);
             for found in found {
                 self.found(number as u16, found, now);
+            }
+            for (address, mac) in others {
+                self.compare(number as u16, address, mac, now);
             }
             self.settle_doubtful(doubtful, now);
         }
@@ -262,17 +298,20 @@ impl Engine {
         now: Mono,
     ) -> bool {
         let Some(network) = number.and_then(|number| self.networks.get_mut(usize::from(number))) else { return false };
-        let canary = || (network.heard < sent).then(|| Family::ALL.into_iter().find(|family| network.has_gateway(*family))).flatten();
-        let Some(family) = routed.or_else(canary) else { return false };
         let deadline = sent + timeout;
-        let gateway = &mut network.gateways[family as usize];
-        if gateway.mac.is_none() || gateway.seen >= deadline {
-            return false;
-        }
-        network.resolver.check(family, now);
+        let witness = match routed {
+            Some(family) => Some(&network.gateways[family as usize]),
+            None if network.heard >= sent || network.witnesses().any(|witness| witness.mac.is_some() && witness.seen >= deadline) => None,
+            None => network.witnesses().find(|witness| witness.mac.is_some()),
+        };
+        let waits = witness.filter(|witness| witness.mac.is_some() && witness.seen < deadline);
+        let Some(address) = waits.and_then(|witness| witness.address) else { return false };
+        network.resolver.check(address, now);
         if !self.cells[slot as usize].mark(Mark::Doubted, true) {
-            let list = if routed.is_some() { &mut gateway.doubtful } else { &mut network.unheard };
-            list.push(slot);
+            match routed {
+                Some(family) => network.gateways[family as usize].doubtful.push(slot),
+                None => network.unheard.push(slot),
+            }
         }
         true
     }

@@ -1,5 +1,7 @@
 //! What the agent can see: carriers that come and go, interfaces that are made anew, and the word about it.
 
+use std::time::Duration;
+
 use tracing::{info, warn};
 
 use super::attach::{Attached, Attachment};
@@ -12,7 +14,56 @@ use crate::unit::Blind;
 /// Slots that one turn looks at: a few tenths of a millisecond.
 const PIECE: u32 = 1024;
 
+/// Whether the engine keeps up, second by second.
+#[derive(Debug, Default)]
+pub(super) struct Overload {
+    /// The latest seconds, one bit each: set where the engine stood still or skipped probes. The newest is the lowest.
+    bad: u8,
+    skipped: u64,
+    stalls: u64,
+    told: bool,
+}
+
+impl Overload {
+    /// Takes one more second; `Some` when what is to be said changed. It begins with four bad seconds of eight, and ends with
+    /// eight good ones.
+    fn second(&mut self, skipped: u64, stalls: u64) -> Option<bool> {
+        let bad = skipped > self.skipped || stalls > self.stalls;
+        (self.skipped, self.stalls) = (skipped, stalls);
+        self.bad = self.bad << 1 | u8::from(bad);
+        let now = if self.told { self.bad != 0 } else { self.bad.count_ones() >= 4 };
+        (std::mem::replace(&mut self.told, now) != now).then_some(now)
+    }
+}
+
+/// Nobody heard for so long, or for two rounds of the quickest policy: a network may have fallen silent.
+const SILENCE: Duration = Duration::from_secs(3);
+
 impl Engine {
+    /// Tells when the agent as a whole begins to fall behind, and when it keeps up again.
+    pub(super) fn look_at_load(&mut self) {
+        let (skipped, stalls) = (self.view.skipped.value(), self.view.stalls.value());
+        if let Some(overloaded) = self.overload.second(skipped, stalls) {
+            let blind = overloaded.then_some(Blind::Overload);
+            self.tell(Note::Sight(Sight { network: None, blind, at_ms: self.wall_ms }));
+        }
+    }
+
+    /// Tells of networks in which nobody answers any more, not even those who once showed that the agent hears.
+    pub(super) fn look_for_silence(&mut self, now: Mono) {
+        for number in 0..self.networks.len() {
+            let quickest =
+                self.classes.iter().filter(|(_, class)| class.network == Some(number as u16)).map(|(_, class)| class.timing.interval).min();
+            let network = &mut self.networks[number];
+            let patience = quickest.map(|interval| SILENCE.max(2 * interval));
+            let silent = network.blind.is_none() && patience.is_some_and(|patience| network.is_silent_since(now - patience));
+            if std::mem::replace(&mut network.silent, silent) != silent && network.blind.is_none() {
+                let blind = silent.then_some(Blind::Silent);
+                self.tell(Note::Sight(Sight { network: Some(number as u16), blind, at_ms: self.wall_ms }));
+            }
+        }
+    }
+
     pub(super) fn networks_start(&mut self, now: Mono) {
         for number in 0..self.networks.len() {
             let network = &mut self.networks[number];
@@ -123,5 +174,21 @@ impl Engine {
             }
             self.networks[number].anew = (end < all).then_some(end);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bad_second_is_no_overload_and_its_end_takes_eight_good_ones() {
+        let mut overload = Overload::default();
+        assert_eq!((overload.second(10, 0), overload.second(10, 0)), (None, None));
+        let turns: Vec<_> = (11..20).map(|skipped| overload.second(skipped, 0)).collect();
+        assert_eq!(turns.iter().flatten().collect::<Vec<_>>(), [&true], "told once");
+        let turns: Vec<_> = (0..9).map(|_| overload.second(19, 0)).collect();
+        assert_eq!(turns.iter().position(|turn| *turn == Some(false)), Some(7));
+        assert_eq!((0..8).filter_map(|stalls| overload.second(19, stalls)).collect::<Vec<_>>(), [true]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Engine;
 use super::cell::Mark;
@@ -56,8 +56,21 @@ impl Engine {
         match found {
             Found::Mac(Asker::Slot(slot), mac) => self.point(number, slot, mac, now),
             Found::Mac(Asker::Gateway(family), mac) => self.gateway(number, family, Some(mac), now),
-            Found::GatewayLost(family) => self.gateway(number, family, None, now),
+            Found::Lost(Asker::Gateway(family)) => self.gateway(number, family, None, now),
+            Found::Mac(Asker::Canary(canary), mac) => self.canary(number, canary, Some(mac), now),
+            Found::Lost(Asker::Canary(canary)) => self.canary(number, canary, None, now),
+            Found::Lost(Asker::Slot(_)) => {}
         }
+    }
+
+    fn canary(&mut self, number: u16, canary: u8, mac: Option<Mac>, now: Mono) {
+        let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
+        if mac.is_none() {
+            let address = network.canaries.get(usize::from(canary)).and_then(|canary| canary.address);
+            warn!(target: "wire", network = %network.name, ?address, "the canary does not answer: what is silent on the link is unknown while nobody there answers");
+        }
+        let doubtful = network.canary(canary, mac);
+        self.settle_doubtful(doubtful, now);
     }
 
     /// Points the probes of a slot at a MAC that was learned.

@@ -1,12 +1,14 @@
 //! The per-address arrays that agent and XDP program share, with the operations that keep them whole.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rollcall_agent_ebpf::target::{self, Target};
 use rollcall_agent_ebpf::{board, config, evidence, index, others, run};
 
 use super::region::Region;
+use crate::unit::mapped;
 
 /// `TARGET`, `SENT`, `BOARD`, `INDEX`, `OTHERS`, `EVIDENCE`, `CONFIG`, `NETWORKS`, `RUN` and `DUE` of one loaded program.
 #[derive(Debug)]
@@ -346,6 +348,17 @@ impl Arrays {
             }
         }
         Err(IndexFull)
+    }
+
+    /// The slot in which an address of a network sits.
+    pub fn slot_of(&self, network: u16, address: IpAddr) -> Option<u32> {
+        let octets = mapped(address);
+        let hash = index::hash(network, &octets);
+        let pairs = self.index_words(hash).map(|word| word.load(Ordering::Relaxed));
+        pairs
+            .flat_map(|pair| [pair as u32, (pair >> 32) as u32])
+            .filter_map(|entry| index::slot(entry, hash))
+            .find(|slot| self.target(*slot).is_some_and(|target| target.network == network && target.address == octets))
     }
 
     fn index_remove(&self, slot: u32, target: &Target) {
