@@ -154,6 +154,8 @@ impl Behaviour {
     pub const PROXIED: u64 = 1 << 3;
     /// The gateway says that it is unreachable. Only of a routed station.
     pub const UNREACHABLE: u64 = 1 << 4;
+    /// Another station, of [`wrong_mac`], answers questions to all for its address, and sooner than it does itself.
+    pub const SECOND_OWNER: u64 = 1 << 6;
     const LOSS_SHIFT: u32 = 16;
 
     /// Whether a flag is set.

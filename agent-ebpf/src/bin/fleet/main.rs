@@ -309,6 +309,9 @@ fn behaviour(station: Station) -> Result<Behaviour, Outcome> {
 #[inline(always)]
 fn neighbour(station: Station, to_all: bool) -> Result<Behaviour, Outcome> {
     let behaviour = behaviour(station)?;
+    if to_all && behaviour.has(Behaviour::SECOND_OWNER) {
+        return Ok(behaviour.with(Behaviour::WRONG_MAC, true));
+    }
     let answers = !behaviour.has(Behaviour::DEAD) || (to_all && behaviour.has(Behaviour::PROXIED));
     if answers { Ok(behaviour) } else { Err(Outcome::Dead) }
 }
