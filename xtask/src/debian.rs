@@ -1,6 +1,6 @@
 //! Packages of the system: installed when we are root and apt is there, otherwise asked for by name.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -40,8 +40,12 @@ pub(crate) fn ensure(packages: &[&str], why: &str) -> Result<()> {
 
 /// Whether apt's lists have a version of the package to install.
 pub(crate) fn available(package: &str) -> bool {
-    step::output(Command::new("apt-cache").args(["policy", package]))
-        .is_some_and(|policy| policy.lines().any(|line| line.contains("Candidate:") && !line.contains("(none)")))
+    has_candidate(Command::new("apt-cache").args(["policy", package]))
+}
+
+/// Whether `apt-cache policy` names a version of its package to install.
+pub(crate) fn has_candidate(policy: &mut Command) -> bool {
+    step::output(policy).is_some_and(|policy| policy.lines().any(|line| line.contains("Candidate:") && !line.contains("(none)")))
 }
 
 /// Unpacks a package into a folder without installing it: no service starts, nothing of the system changes.
@@ -51,15 +55,19 @@ pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
     }
     let download = workspace::target().join("tools/download");
     std::fs::create_dir_all(&download).with_context(|| format!("cannot make {}", download.display()))?;
-    let unpacked = step::run(apt().args(["download", package]).current_dir(&download)).and_then(|()| {
-        let deb = std::fs::read_dir(&download)?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-            .with_context(|| format!("apt-get left no package in {}", download.display()))?;
-        step::run(Command::new("dpkg").arg("-x").arg(deb).arg(folder))
-    });
+    let unpacked =
+        self::download(&mut apt(), package, &download).and_then(|deb| step::run(Command::new("dpkg").arg("-x").arg(deb).arg(folder)));
     let _ = std::fs::remove_dir_all(&download);
     unpacked
+}
+
+/// Downloads a package by this apt into a folder that has none, and says which file it is.
+pub(crate) fn download(apt: &mut Command, package: &str, folder: &Path) -> Result<PathBuf> {
+    step::run(apt.args(["download", package]).current_dir(folder))?;
+    std::fs::read_dir(folder)?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .with_context(|| format!("apt-get left no package in {}", folder.display()))
 }
 
 /// apt-get, which waits for another apt for a while and asks nothing.

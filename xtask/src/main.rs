@@ -4,8 +4,10 @@ mod bench;
 mod build_ebpf;
 mod debian;
 mod demo;
+mod kernel;
 mod lab;
 mod step;
+mod tally;
 mod test;
 mod workspace;
 
@@ -20,7 +22,9 @@ usage: cargo xtask VERB [ARGUMENTS]
   bench PART [ARGUMENTS] what rollcall does and costs, measured: `cargo xtask bench --help`
   test [--fast] [-- ARGUMENTS]
                          every test that this machine can run, and which ones it cannot run, with the reason;
-                         --fast leaves out the whole-line tests; ARGUMENTS go to `cargo test`";
+                         --fast leaves out the whole-line tests; ARGUMENTS go to `cargo test`
+  test --kernel VERSION [-- NAMES]
+                         the tests that meet the kernel, in an emulated machine with Debian's kernel VERSION (like 6.1)";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

@@ -1,5 +1,6 @@
 //! Running a program as one step of a verb: said before, checked after.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -47,8 +48,14 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
 
 /// Whether a program of this name is in the `PATH`.
 pub(crate) fn in_path(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where the program of this name is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).any(|folder| folder.join(program).is_file())
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// Becomes another program; returns only when that fails.

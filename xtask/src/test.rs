@@ -7,11 +7,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::tally::Tally;
 use crate::workspace::Profile;
-use crate::{build_ebpf, debian, step, workspace};
+use crate::{build_ebpf, debian, kernel, step, workspace};
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let arguments = Arguments::parse(arguments)?;
+    if let Some(series) = &arguments.kernel {
+        return kernel::run(series, &arguments.cargo);
+    }
     build_ebpf::run(&[])?;
     workspace::build_programs(Profile::Debug)?;
     // What is missing makes tests skip, and they say why: no reason to stop here.
@@ -42,7 +46,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 struct Arguments {
     fast: bool,
-    /// For `cargo test`.
+    /// In a virtual machine with a kernel of this series.
+    kernel: Option<String>,
+    /// For `cargo test`, or the names of tests where a kernel is asked for.
     cargo: Vec<String>,
     /// For the test programs.
     programs: Vec<String>,
@@ -53,14 +59,22 @@ impl Arguments {
         let mut parts = arguments.splitn(3, |argument| argument == "--").map(<[String]>::to_vec);
         let own = parts.next().unwrap_or_default();
         let (cargo, programs) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let mut fast = false;
-        for argument in own {
+        let (mut fast, mut kernel) = (false, None);
+        let mut own = own.into_iter();
+        while let Some(argument) = own.next() {
             match argument.as_str() {
                 "--fast" => fast = true,
-                other => bail!("test takes --fast, and arguments for `cargo test` after --; found: {other}"),
+                "--kernel" => kernel = Some(own.next().context("--kernel takes a series of kernels, like 6.1")?),
+                other => bail!(
+                    "test takes --fast or --kernel VERSION, and arguments for `cargo test` or names of tests after --; found: {other}"
+                ),
             }
         }
-        Ok(Self { fast, cargo, programs })
+        ensure!(
+            kernel.is_none() || !fast && programs.is_empty() && !cargo.iter().any(|name| name.starts_with('-')),
+            "test --kernel takes nothing but names of tests, or parts of them, after --"
+        );
+        Ok(Self { fast, kernel, cargo, programs })
     }
 
     fn command(&self) -> Command {
@@ -77,48 +91,6 @@ impl Arguments {
         // Otherwise nobody sees what a test that passed, or skipped, has printed.
         command.args(["--", "--show-output"]).args(&self.programs);
         command
-    }
-}
-
-/// What the test programs said.
-#[derive(Debug, Default)]
-struct Tally {
-    /// Below zero between a skipped test's word and its program's result.
-    passed: i64,
-    failed: i64,
-    skipped: Vec<String>,
-    /// The test whose output is being shown.
-    current: String,
-}
-
-impl Tally {
-    fn note(&mut self, line: &str) {
-        let line = line.trim();
-        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
-            self.current = name.into();
-        } else if let Some(what) = line.strip_prefix("SKIPPED: ") {
-            let named = self.current.is_empty() || what.contains(&self.current);
-            self.skipped.push(if named { what.into() } else { format!("{}: {what}", self.current) });
-            // The harness counts it as passed; we do not.
-            self.passed -= 1;
-        } else if let Some((name, reason)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ignored")) {
-            let reason = reason.trim_start_matches(", ");
-            self.skipped.push(format!("{name}: {}", if reason.is_empty() { "marked as ignored" } else { reason }));
-        } else if let Some(result) = line.strip_prefix("test result: ") {
-            let count = |what: &str| {
-                result.split(['.', ';']).find_map(|part| part.trim().strip_suffix(what)?.trim().parse::<i64>().ok()).unwrap_or_default()
-            };
-            self.passed += count("passed");
-            self.failed += count("failed");
-        }
-    }
-
-    fn print(&self) {
-        println!();
-        for what in &self.skipped {
-            println!("SKIPPED {what}");
-        }
-        println!("tests: {} passed, {} failed, {} SKIPPED", self.passed, self.failed, self.skipped.len());
     }
 }
 
@@ -173,29 +145,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_skipped_test_is_listed_and_not_counted_as_passed() {
-        let mut tally = Tally::default();
-        let printed = "running 3 tests\n\
-                       test a ... ok\n\
-                       test b ... ignored, needs a second machine\n\
-                       ---- c stdout ----\n\
-                       SKIPPED: c: needs root\n\
-                       ---- d stdout ----\n\
-                       SKIPPED: there is no ping\n\
-                       test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
-                       test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
-        printed.lines().for_each(|line| tally.note(line));
-        assert_eq!((tally.passed, tally.failed), (4, 1));
-        assert_eq!(tally.skipped, ["b: needs a second machine", "c: needs root", "d: there is no ping"]);
-    }
-
-    #[test]
     fn arguments_go_to_cargo_and_to_the_test_programs() {
         let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
         let parsed = Arguments::parse(&words("--fast -- -p xtask name -- --exact")).unwrap();
-        assert_eq!(parsed, Arguments { fast: true, cargo: words("-p xtask name"), programs: words("--exact") });
+        assert_eq!(parsed, Arguments { fast: true, kernel: None, cargo: words("-p xtask name"), programs: words("--exact") });
         assert!(step::text(&parsed.command()).ends_with("test --no-fail-fast --lib --bins -p xtask name -- --show-output --exact"));
         assert!(step::text(&Arguments::parse(&[]).unwrap().command()).contains("--workspace"));
         assert!(Arguments::parse(&words("name")).is_err());
+        let kernel = Arguments::parse(&words("--kernel 6.1 -- silent_host")).unwrap();
+        assert_eq!((kernel.kernel.as_deref(), kernel.cargo), (Some("6.1"), words("silent_host")));
+        for wrong in ["--kernel", "--fast --kernel 6.1", "--kernel 6.1 -- -p xtask", "--kernel 6.1 -- name -- --exact"] {
+            assert!(Arguments::parse(&words(wrong)).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! ARP replies, ICMP echo replies, and ICMP errors that quote a probe of ours.
 
-use super::{Claim, Frame, Kind, MAC, halves};
+use super::{Claim, Frame, Kind, MAC, Named, halves};
 use crate::frame::{arp as arp_header, eth, icmp, ipv4};
 use crate::target;
 
@@ -56,7 +56,7 @@ fn echo<F: Frame, const SHIFT: usize>(frame: F, total: u16, head: u64, tags: u64
     Some(Claim {
         id: u16::from_be((head >> 48) as u16),
         sequence: u16::from_be(middle as u16),
-        slot: Some(u32::from_be((middle >> 48) as u32 | (tail as u32) << 16)),
+        slot: Named::slot(u32::from_be((middle >> 48) as u32 | (tail as u32) << 16)),
         nonce: u32::from_be((tail >> 16) as u32),
         sum: halves(head >> 16) + halves(middle) + halves(tail),
         ..Claim::new(Kind::Echo, tags, [0, target::mapped_word((addresses >> 16) as u32)])
@@ -87,7 +87,7 @@ fn echo_with_options<F: Frame, const SHIFT: usize>(frame: F, tags: u64) -> Optio
     Some(Claim {
         id: u16::from_be(ids as u16),
         sequence: u16::from_be((ids >> 16) as u16),
-        slot: Some(u32::from_be(slot)),
+        slot: Named::slot(u32::from_be(slot)),
         nonce: u32::from_be(nonce),
         sum: halves(u64::from(sum[0]) | u64::from(sum[1]) << 32)
             + halves(u64::from(sum[2]) | u64::from(sum[3]) << 32)
@@ -122,12 +122,12 @@ fn quote<F: Frame, const SHIFT: usize>(frame: F, head: u64, tags: u64) -> Option
 /// Slot and nonce of a quoted echo whose payload begins at an offset. No payload at all: a short quote. Another mark than ours:
 /// `None`.
 #[inline(always)]
-pub(super) fn quoted<F: Frame>(frame: F, payload: usize) -> Option<(Option<u32>, u32)> {
+pub(super) fn quoted<F: Frame>(frame: F, payload: usize) -> Option<(Named, u32)> {
     let (Some(mark), Some(slot), Some(nonce)) = (frame.get::<u32>(payload), frame.get::<u32>(payload + 4), frame.get::<u32>(payload + 8))
     else {
-        return Some((None, 0));
+        return Some((Named::NOTHING, 0));
     };
-    (mark == u32::from_le_bytes(icmp::MARK_VALUE)).then_some((Some(u32::from_be(slot)), u32::from_be(nonce)))
+    (mark == u32::from_le_bytes(icmp::MARK_VALUE)).then_some((Named::slot(u32::from_be(slot)), u32::from_be(nonce)))
 }
 
 /// ARP reply.

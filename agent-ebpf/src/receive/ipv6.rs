@@ -1,7 +1,7 @@
 //! Neighbour advertisements, ICMPv6 echo replies, and ICMPv6 errors that quote a probe of ours.
 
 use super::ipv4::quoted;
-use super::{Claim, Frame, Kind, MAC, halves};
+use super::{Claim, Frame, Kind, MAC, Named, halves};
 use crate::frame::{eth, icmp, icmpv6, ipv6};
 
 /// Extension headers that are stepped over.
@@ -94,7 +94,7 @@ fn echo<F: Frame, const SHIFT: usize>(frame: F, start: usize, length: u16, tags:
     Some(Claim {
         id: u16::from_be((first >> 32) as u16),
         sequence: u16::from_be((first >> 48) as u16),
-        slot: Some(u32::from_be((second >> 32) as u32)),
+        slot: Named::slot(u32::from_be((second >> 32) as u32)),
         nonce: u32::from_be(third as u32),
         sum: sum + halves(first) + halves(second) + halves(third) + halves(fourth),
         ..Claim::new(Kind::Echo, tags, source)

@@ -29,7 +29,7 @@ fn echo<W: World>(claim: &Claim, network: Option<u16>, world: &W) -> Option<Reas
     if !config::ids(world.config(config::IDS)?).contains(&claim.id) {
         return None;
     }
-    let slot = claim.slot?;
+    let slot = claim.slot.get()?;
     let Some(target) = live_target(slot, world) else { return Some(Reason::NoSlot) };
     if target[3] as u32 != claim.nonce {
         return Some(Reason::BadNonce);
@@ -85,7 +85,7 @@ fn quote<W: World>(claim: &Claim, slot: u32, target: &[u64; target::WORDS], worl
         return None;
     }
     // A short quote shows neither slot nor nonce: address, identifier and sequence must do.
-    if claim.slot.is_some_and(|quoted| quoted != slot || target[3] as u32 != claim.nonce) {
+    if claim.slot.get().is_some_and(|quoted| quoted != slot || target[3] as u32 != claim.nonce) {
         return Some(Reason::BadQuote);
     }
     let sent = world.sent(slot)?;

@@ -8,7 +8,7 @@ mod ipv4;
 mod ipv6;
 mod judge;
 
-pub use claim::{Claim, Kind, WORDS as CLAIM_WORDS};
+pub use claim::{Claim, Kind, Named, WORDS as CLAIM_WORDS};
 pub use judge::judge;
 
 use crate::frame::eth;

@@ -43,7 +43,9 @@ static VLANS: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Outcome::ALL.len() as u32, 0);
 
+// Inlined: the 512 bytes of the stack are for the one function that does the work.
 #[xdp]
+#[inline(always)]
 pub(crate) fn fleet(ctx: XdpContext) -> u32 {
     let outcome = match answer(&ctx) {
         Ok(outcome) | Err(outcome) => outcome,

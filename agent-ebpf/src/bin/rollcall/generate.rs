@@ -8,8 +8,9 @@ use rollcall_agent_ebpf::{board, probe, run};
 
 use crate::maps::{DUE, RUN, SENT, TARGET, now, read};
 
-/// The action for this frame; `None` when no run goes on.
-#[inline(always)]
+/// The action for this frame; `None` when no run goes on. A function of its own: in one frame of the stack with the receiver, which then
+/// calls others, it is more than all kernels allow.
+#[inline(never)]
 pub(crate) fn next(ctx: &XdpContext) -> Option<u32> {
     let run = RUN.get_ptr_mut(0)?.cast::<u64>();
     // SAFETY: the look-up gave the whole element; these are words of it. Only this run writes the cursor.

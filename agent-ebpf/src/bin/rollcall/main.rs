@@ -14,8 +14,10 @@ use aya_ebpf::macros::{raw_tracepoint, xdp};
 use aya_ebpf::programs::{RawTracePointContext, XdpContext};
 use rollcall_agent_ebpf::run;
 
-/// The name carries the layout's version: an agent that speaks another one does not find its program here.
+/// The name carries the layout's version: an agent that speaks another one does not find its program here. Inlined, because
+/// older kernels count each frame of the stack, however small, as a multiple of 32 of the 512 bytes that there are.
 #[xdp]
+#[inline(always)]
 fn rollcall_v4(ctx: XdpContext) -> u32 {
     if ctx.ingress_ifindex() as u32 == run::LOOPBACK
         && let Some(action) = generate::next(&ctx)
