@@ -176,7 +176,7 @@ impl Teller {
         match turned.to {
             Verdict::Down => self.alarms.send(Change::Down(down(&self.roster, &record, turned))),
             Verdict::Up => {
-                let key = Key { network: network().to_owned(), address: record.address() };
+                let key = Key::new(network(), record.address());
                 self.alarms.send(Change::Up { key, at: from_unix_ms(turned.at_ms) });
             }
             Verdict::Pending | Verdict::Suspect | Verdict::Unknown => {}
@@ -203,6 +203,7 @@ pub fn down(roster: &Roster, record: &Record, turned: Turned) -> Down {
             tags: host.tags().map(str::to_owned).collect(),
             policy: policy.name.clone(),
             routes: policy.alarm.clone(),
+            matter: crate::alarm::Matter::Down,
         }),
         at: from_unix_ms(turned.at_ms),
         since: from_unix_ms(turned.since_ms),

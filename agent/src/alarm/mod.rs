@@ -56,9 +56,11 @@ mod backoff;
 mod change;
 mod config;
 mod courier;
+mod filter;
 mod inbox;
 mod journal;
 mod lane;
+mod matter;
 mod notice;
 mod queue;
 mod record;
@@ -70,13 +72,18 @@ mod sample;
 mod service;
 mod state;
 mod stats;
+mod summary;
 #[cfg(test)]
 mod tests;
 
 pub use alarms::{Alarms, Effect};
 pub use change::{Change, Down, Key, Subject};
 pub use config::{AlertmanagerConfig, LogConfig, RouteConfig, RouteMistake, Secret, WebhookConfig};
+pub use filter::{
+    AgentAlarmConfig, Blindness, Census, Fall, Filter, FlapConfig, Group, Outbreak, Place, Seen, Sights, Size, StormConfig, Told, Turn,
+};
 pub use journal::JournalError;
+pub use matter::{Matter, NAMED, NO_ADDRESS, Outage, OutageHost, Scope, What, group_of};
 pub use notice::{Alarm, AlarmId, AlarmIdError, Kind, Notice, NoticeRef};
 pub use recovery::{Recovery, StartError, check_routes};
 pub use service::Service;
