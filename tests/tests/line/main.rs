@@ -10,6 +10,7 @@ mod kernel;
 mod life;
 mod restart;
 mod stage;
+mod storm;
 mod v6;
 mod vlan;
 mod wire;
