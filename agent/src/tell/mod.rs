@@ -167,7 +167,10 @@ impl Teller {
         }
         slots.sort_unstable();
         self.events.forget(&slots);
-        for slot in slots {
+        for (told, slot) in slots.into_iter().enumerate() {
+            if told % (16 * BATCH) == 16 * BATCH - 1 {
+                tokio::task::yield_now().await;
+            }
             self.filter.forget(slot);
             self.conflicts.remove(&slot);
             self.view.marks.clear(slot);
@@ -260,6 +263,7 @@ impl Teller {
         };
         if let Some(name) = name {
             self.sights.sight(name, blind, at_ms, now);
+            self.filter.sight(name, blind.is_none(), now);
         }
     }
 

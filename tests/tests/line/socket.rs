@@ -7,6 +7,7 @@ mod blind;
 mod life;
 mod restart;
 mod stage;
+mod storm;
 mod v6;
 mod vlan;
 mod wire;

@@ -63,7 +63,7 @@ fn many_that_fall_silent_at_once_are_one_alarm_and_those_that_stay_silent_get_th
         until("its end", &stage, &receiver, |receiver| told(receiver) == [outage("firing"), outage("resolved")]).await;
         until("those that stay silent", &stage, &receiver, |receiver| agent_alarms(receiver) == 4).await;
         a_while().await;
-        let left: Vec<String> = singly(&receiver).into_iter().filter(|id| *id > "vm-000055".to_owned()).collect();
+        let left: Vec<String> = singly(&receiver).into_iter().filter(|id| id.as_str() > "vm-000055").collect();
         assert_eq!(left, ["vm-000056", "vm-000057", "vm-000058", "vm-000059"], "each once, and the stopped one never");
         assert_eq!(agent.status().await?.alarms_firing, 4);
         Ok(())

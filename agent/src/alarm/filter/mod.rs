@@ -203,6 +203,11 @@ impl Filter {
         }
     }
 
+    /// The agent cannot see a network, or can again; the empty name stands for all of them. Meanwhile nothing of it is told.
+    pub fn sight(&mut self, network: &str, sees: bool, now: Mono) {
+        self.storm.sight(network, sees, now);
+    }
+
     /// The host is gone: nothing is told of it any more.
     pub fn forget(&mut self, who: u32) {
         self.storm.forget(who);

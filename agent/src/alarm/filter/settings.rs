@@ -87,8 +87,8 @@ impl StormConfig {
         if !(0.01..=1.0).contains(&self.share) {
             mistakes.push(mistake("storm: share", self.share, "0.01 to 1.0 (1.0: never)"));
         }
-        if self.at_least == 0 {
-            mistakes.push(mistake("storm: at_least", 0, "1 or more"));
+        if self.at_least < 2 {
+            mistakes.push(mistake("storm: at_least", self.at_least, "2 or more"));
         }
         duration(&mut mistakes, "storm: window", self.window, SECOND, HOUR);
         duration(&mut mistakes, "storm: hold", self.hold, Duration::ZERO, self.window.max(SECOND));

@@ -36,6 +36,8 @@ pub(super) struct Storm {
     noisy: BTreeSet<u32>,
     /// Groups because of which alarms wait.
     smelling: BTreeSet<u32>,
+    /// Networks that the agent cannot see; the empty name: none at all.
+    blind: BTreeSet<String>,
 }
 
 /// An outage that fires.
@@ -126,7 +128,7 @@ impl Storm {
             self.cover(who, outage);
             return Fate::Covered;
         }
-        let mut smells = false;
+        let mut smells = !told && self.is_unseen(groups[0]);
         if fresh && !told {
             for number in groups.into_iter().filter(|number| *number != NONE) {
                 if self.groups[number as usize].as_mut().is_some_and(|noise| noise.smells(&self.config, census, now)) {
@@ -211,6 +213,34 @@ impl Storm {
         }
     }
 
+    /// The agent cannot see a network (or, without a name, any), or can again. What waits there waits until it can.
+    pub(super) fn sight(&mut self, network: &str, sees: bool, now: Mono) {
+        if sees {
+            self.blind.remove(network)
+        } else {
+            self.blind.insert(network.to_owned())
+        };
+        for number in 0..self.groups.len() {
+            let Some(noise) = &mut self.groups[number] else { continue };
+            let Group::Network(name) = &noise.group else { continue };
+            let blind = self.blind.contains(&**name) || self.blind.contains("");
+            let was = std::mem::replace(&mut noise.blind, blind);
+            let members = if was && !blind { noise.members.clone() } else { vec![] };
+            for who in members {
+                let Some(member) = self.members.get(&who).filter(|member| member.held.is_some()) else { continue };
+                let patience = member.patience(&self.config);
+                self.hold(who, Some(now + patience));
+                // Looked at with the next tick: it may be alone.
+                self.smelling.insert(number as u32);
+            }
+        }
+    }
+
+    /// Whether the agent cannot see the network with this number.
+    fn is_unseen(&self, network: u32) -> bool {
+        self.noise(network).is_some_and(|noise| noise.blind)
+    }
+
     /// Whether there is nothing that time could change.
     pub(super) fn is_idle(&self) -> bool {
         self.members.is_empty() && self.outages.is_empty()
@@ -256,7 +286,8 @@ impl Storm {
         if number as usize == self.groups.len() {
             self.groups.push(None);
         }
-        self.groups[number as usize] = Some(Noise::of(group.clone()));
+        let blind = matches!(&group, Group::Network(name) if self.blind.contains(&**name) || self.blind.contains(""));
+        self.groups[number as usize] = Some(Noise::of(group.clone(), blind));
         self.numbers.insert(group, number);
         number
     }
@@ -308,11 +339,16 @@ impl Storm {
         }
     }
 
-    /// Tells a member's own alarm.
-    fn tell(&mut self, who: u32, told: &mut Vec<Told>) {
-        self.hold(who, None);
+    /// Tells a member's own alarm; where the agent cannot see, it waits on.
+    fn tell(&mut self, who: u32, now: Mono, told: &mut Vec<Told>) {
         let Some(member) = self.members.get(&who) else { return };
+        if self.is_unseen(member.groups[0]) {
+            let patience = member.patience(&self.config);
+            self.hold(who, Some(now + patience));
+            return;
+        }
         told.push(Told::Down { who, fall: member.fall });
+        self.hold(who, None);
         self.edit(who, |member| (member.told, member.fires) = (true, true));
         self.trim(who);
     }

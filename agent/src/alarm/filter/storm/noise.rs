@@ -20,6 +20,8 @@ pub(super) struct Noise {
     pub(super) outages: u32,
     /// The one of them that takes in whoever falls now.
     pub(super) raging: Option<u32>,
+    /// It is a network that the agent cannot see: nothing of it is told.
+    pub(super) blind: bool,
     size: Option<(u64, Option<Size>)>,
     /// New silences of the present second and of the one before, and when the present one began.
     new: [u32; 2],
@@ -33,9 +35,9 @@ const MOMENT: f64 = 0.1;
 const PART: f64 = 0.25;
 
 impl Noise {
-    pub(super) fn of(group: Group) -> Noise {
+    pub(super) fn of(group: Group, blind: bool) -> Noise {
         let (members, silent, fallen, outages, raging, size, new, second) = Default::default();
-        Noise { group, members, silent, fallen, outages, raging, size, new, second }
+        Noise { group, members, silent, fallen, outages, raging, blind, size, new, second }
     }
 
     /// Somebody fell silent.
@@ -88,7 +90,7 @@ impl Noise {
 
     /// Whether so many of it are down that it is an outage.
     pub(super) fn breaks(&mut self, config: &StormConfig, census: &mut impl Census) -> bool {
-        if self.fallen < config.at_least {
+        if self.fallen < config.at_least || self.blind {
             return false;
         }
         let (fallen, share) = (f64::from(self.fallen), config.share);

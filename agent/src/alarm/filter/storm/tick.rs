@@ -34,11 +34,11 @@ impl Storm {
             }
         }
         for id in over {
-            self.end(id, wall_ms, told);
+            self.end(id, now, wall_ms, told);
         }
     }
 
-    fn end(&mut self, id: u32, wall_ms: u64, told: &mut Vec<Told>) {
+    fn end(&mut self, id: u32, now: Mono, wall_ms: u64, told: &mut Vec<Told>) {
         let Some(Outage { group: number, wave, .. }) = self.outages.get(&id) else { return };
         let (number, wave) = (*number, *wave);
         let Some(noise) = &mut self.groups[number as usize] else { return };
@@ -51,7 +51,7 @@ impl Storm {
             let own = member.state == Silence::Down && !member.told;
             self.edit(who, |member| member.outage = None);
             if own {
-                self.tell(who, told);
+                self.tell(who, now, told);
             } else {
                 self.trim(who);
             }
@@ -99,7 +99,11 @@ impl Storm {
         let mut fallen: Vec<u32> = members
             .into_iter()
             .filter(|who| self.members.get(who).is_some_and(|member| member.outage.is_none() && member.counts().1))
+            .filter(|who| !self.members.get(who).is_some_and(|member| self.is_unseen(member.groups[0])))
             .collect();
+        if fallen.len() < self.config.at_least as usize {
+            return;
+        }
         let key = |who: &u32| self.members.get(who).map(|member| (member.fall.at_ms, *who));
         fallen.sort_unstable_by_key(key);
         let mut routes = census.routes(&group);
@@ -145,7 +149,7 @@ impl Storm {
                 let waits =
                     |member: &super::Member| member.held.is_some() && !member.groups.iter().any(|number| self.smelling.contains(number));
                 if self.members.get(&who).is_some_and(waits) {
-                    self.tell(who, told);
+                    self.tell(who, now, told);
                 }
             }
         }
@@ -161,7 +165,7 @@ impl Storm {
             }
             // Also where it is told on routes that hear of no outage.
             if self.members.get(&who).is_some_and(|member| member.held.is_some()) {
-                self.tell(who, told);
+                self.tell(who, now, told);
             }
         }
     }
