@@ -3,7 +3,7 @@
 //! | call | body | answer |
 //! |---|---|---|
 //! | `GET /v1/status` | | [`Status`] |
-//! | `GET /v1/hosts?verdict=&network=&project=&policy=&q=&limit=&format=json\|csv` | | array of [`AddressReport`], or CSV with the same columns |
+//! | `GET /v1/hosts?verdict=&condition=&network=&project=&policy=&q=&limit=&format=json\|csv` | | array of [`AddressReport`], or CSV with the same columns |
 //! | `GET /v1/hosts/{id}` | | [`HostDetail`] |
 //! | `GET /v1/events` | | server-sent events, `data:` one [`Event`] each |
 //! | `PUT /v1/table` | a table or a delta, as bytes | [`PushOutcome`] |
@@ -16,8 +16,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::condition::Conditions;
 use crate::policy::{Method, Policy};
-use crate::unit::{Blind, Verdict};
+use crate::unit::{Blind, Condition, Verdict};
 
 /// One address of one host, as the agent sees it now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,9 @@ pub struct AddressReport {
     pub rtt_seconds: Option<f64>,
     /// Misses in a row, now.
     pub misses: u32,
+    /// What holds beside the verdict, joined by commas: `conflict`, `flapping`, `icmp-filtered`, `asymmetric`.
+    #[serde(default)]
+    pub conditions: Conditions,
 }
 
 /// One host with all its addresses and their recent history.
@@ -100,7 +104,8 @@ pub struct Evidence {
     pub at: String,
 }
 
-/// A change of verdict.
+/// A change of verdict (an event `verdict` of the stream); or a condition that began or ended (an event `condition`), and then both verdicts are
+/// the present one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// When the agent came to the verdict.
@@ -123,6 +128,12 @@ pub struct Event {
     pub to: Verdict,
     /// Why it is `unknown`.
     pub reason: Option<Blind>,
+    /// The condition that began or ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+    /// Whether it holds from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<bool>,
 }
 
 /// One network of the agent.
@@ -159,6 +170,9 @@ pub struct Status {
     pub addresses: u64,
     /// Addresses by verdict.
     pub verdicts: BTreeMap<String, u64>,
+    /// Addresses by condition, where any has it.
+    #[serde(default)]
+    pub conditions: BTreeMap<String, u64>,
     /// Alarms that are firing.
     pub alarms_firing: u64,
     /// Networks.

@@ -8,6 +8,7 @@ pub mod alarm;
 pub mod api;
 #[cfg(feature = "dataplane")]
 pub mod clock;
+pub mod condition;
 #[cfg(feature = "dataplane")]
 pub mod config;
 #[cfg(feature = "dataplane")]

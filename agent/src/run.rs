@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use crate::alarm::{Change, Key, Recovery};
+use crate::alarm::{Alarm, Change, Key, Recovery, What};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::{Command, Engine};
@@ -22,7 +22,7 @@ use crate::server::{self, Agent};
 use crate::site::Site;
 use crate::state::{Restored, State};
 use crate::table::{Digest, Edition, Table};
-use crate::tell::{Events, FLUSH, Teller};
+use crate::tell::{Events, FLUSH, Teller, Telling};
 use crate::view::{NetworkView, View};
 use crate::watch::Watch;
 
@@ -40,7 +40,7 @@ pub async fn run(config: Config) -> Result<()> {
     let state = State::open(&config.state_directory)?;
     let (table, source, restored) = first_table(&config, &state)?;
     let recovery = Recovery::read(&config.routes, state.directory())?;
-    let (restored, forgotten) = reconcile(&table, restored, &recovery);
+    let (restored, forgotten, resumed) = reconcile(&table, restored, &recovery);
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}: is another agent running? (listen)", config.listen))?;
@@ -60,7 +60,14 @@ pub async fn run(config: Config) -> Result<()> {
     let alarms = recovery.start(forgotten);
     let events = Arc::new(Events::default());
     let (notes, told) = mpsc::unbounded_channel();
-    let mut teller = tokio::spawn(Teller::new(view.clone(), alarms.clone(), events.clone()).run(told));
+    let telling = Telling {
+        storm: config.storm.clone(),
+        flapping: config.flapping.clone(),
+        agent_alarm: config.agent_alarm.clone(),
+        routes: config.routes.iter().map(|route| route.name().to_owned()).collect(),
+        resumed,
+    };
+    let mut teller = tokio::spawn(Teller::new(view.clone(), alarms.clone(), events.clone(), telling).run(told));
     let (commands, received) = crossbeam_channel::unbounded();
     let stop = Arc::new(AtomicBool::new(false));
     let engine = Engine::new(clock, program, attachments, config.pps, view.clone(), notes);
@@ -194,24 +201,28 @@ fn first_table(config: &Config, state: &State) -> Result<(First, Option<Digest>,
     Ok((first, source, state.verdicts()))
 }
 
-/// The verdicts to begin with, and what the alarm stage must forget. The alarms' journal has the last word on who is
-/// down: what it does not know as firing is probed anew, what it knows and the table does not is forgotten.
-fn reconcile(table: &First, mut restored: Restored, recovery: &Recovery) -> (Restored, Vec<Change>) {
+/// The verdicts to begin with, what the alarm stage must forget, and the alarms that the teller goes on with. The alarms' journal has the
+/// last word on who is down: what it does not know as firing is probed anew, what it knows and the table does not is forgotten.
+fn reconcile(table: &First, mut restored: Restored, recovery: &Recovery) -> (Restored, Vec<Change>, Vec<Arc<Alarm>>) {
     let now = SystemTime::now();
     let mut forgotten: Vec<Key> = Vec::new();
     let mut down = Vec::new();
+    let mut resumed = Vec::new();
     for alarm in &recovery.firing {
         let subject = &alarm.subject;
-        if table.host_at(&subject.network, subject.address) == Some(&*subject.id) {
+        let what = subject.matter.what();
+        if what.is_of_address() && table.host_at(&subject.network, subject.address) != Some(&*subject.id) {
+            forgotten.push(subject.key());
+        } else if what == What::Down {
             down.push((subject.network.as_str(), subject.address, crate::clock::unix_ms(alarm.since)));
         } else {
-            forgotten.push(subject.key());
+            resumed.push(alarm.clone());
         }
     }
-    let gone = |key: &&Key| table.host_at(&key.network, key.address).is_none();
+    let gone = |key: &&Key| key.what.is_of_address() && table.host_at(&key.network, key.address).is_none();
     forgotten.extend(recovery.waiting.iter().filter(gone).cloned());
     restored.set_down(down);
-    (restored, forgotten.into_iter().map(|key| Change::Forgotten { key, at: now }).collect())
+    (restored, forgotten.into_iter().map(|key| Change::Forgotten { key, at: now }).collect(), resumed)
 }
 
 /// The program; where the kernel does not take it and the operator leaves the choice to us, arrays without one.

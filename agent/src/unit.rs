@@ -233,6 +233,15 @@ impl Condition {
     }
 }
 
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("no such condition: {text:?} (allowed: conflict, flapping, icmp-filtered, asymmetric)");
+        Condition::ALL.into_iter().find(|condition| condition.name() == text).ok_or_else(wrong)
+    }
+}
+
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use rollcall_agent_ebpf::reason;
 
 use crate::clock::Mono;
+use crate::condition::Marks;
 use crate::reply::Arrays;
 use crate::roster::{Group, Roster};
 use crate::unit::{Blind, Verdict};
@@ -209,6 +210,8 @@ pub struct View {
     /// What became of the last probes of each slot: a one, then the outcomes of up to 31 probes, the newest in the lowest bit,
     /// one for a reply (low half); the engine's stamp of the last answered one (high half).
     recent: Slots<AtomicU64>,
+    /// What holds of few addresses beside the verdict.
+    pub marks: Marks,
     /// Networks, by the agent's number.
     pub networks: Vec<NetworkView>,
     /// Series, by the number of their group.
@@ -244,6 +247,7 @@ impl View {
             arrays: ArcSwap::from(arrays),
             verdicts: Slots::default(),
             recent: Slots::default(),
+            marks: Marks::default(),
             networks,
             series: RwLock::default(),
             totals: Totals::default(),

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rollcall_agent::alarm::{Change, Down, Key, Recovery, RouteConfig, Service, Subject};
+use rollcall_agent::alarm::{Change, Down, Key, Matter, Recovery, RouteConfig, Service, Subject};
 use serde_json::Value;
 
 /// As in the PATH: `cargo xtask test` unpacks Debian's package where none is installed.
@@ -101,12 +101,12 @@ fn service(address: SocketAddr, state_dir: &Path) -> Service {
 
 fn key(host: u16) -> Key {
     let [high, low] = host.to_be_bytes();
-    Key { network: "net-a".into(), address: IpAddr::V4(Ipv4Addr::new(10, 0, high, low)) }
+    Key::new("net-a", IpAddr::V4(Ipv4Addr::new(10, 0, high, low)))
 }
 
 fn down(host: u16) -> Change {
     let at = SystemTime::now();
-    let Key { network, address } = key(host);
+    let Key { network, address, .. } = key(host);
     let subject = Subject {
         id: format!("i-{host:04}"),
         name: format!("web-{host}"),
@@ -117,6 +117,7 @@ fn down(host: u16) -> Change {
         tags: vec!["edge".into()],
         policy: "gold".into(),
         routes: vec!["am".into()],
+        matter: Matter::Down,
     };
     Change::Down(Down {
         subject: Arc::new(subject),

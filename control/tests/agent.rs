@@ -36,6 +36,7 @@ async fn status(State(desk): State<Shared>) -> Json<Status> {
         hosts: desk.table.hosts() as u64,
         addresses: desk.table.len() as u64,
         verdicts: [("up".to_owned(), 2)].into(),
+        conditions: [("flapping".to_owned(), 1)].into(),
         alarms_firing: 0,
         networks: vec![],
         policies: desk.table.policies().to_vec(),

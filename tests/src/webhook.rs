@@ -1,6 +1,6 @@
 //! A real receiver of the agent's webhook: takes the alarms, and notes when each arrived.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 
 /// What the agent posts, as far as a receiver needs it.
@@ -26,14 +26,20 @@ pub struct Alarm {
     pub id: String,
     /// `firing`, `resolved` or `forgotten`.
     pub status: String,
+    /// `down`, `conflict`, `flapping`, `outage` or `agent-blind`.
+    pub kind: String,
     /// One sentence for people.
     pub summary: String,
-    /// Whom it is about.
+    /// Whom it is about; of nobody where it is about no single host.
+    #[serde(deserialize_with = "or_default")]
     pub host: AlarmHost,
     /// The network.
+    #[serde(deserialize_with = "or_default")]
     pub network: String,
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: Option<IpAddr>,
+    /// What there is to be said of other kinds than `down`.
+    pub detail: serde_json::Value,
     /// When the agent came to the verdict `down`.
     #[serde(deserialize_with = "time")]
     pub at: SystemTime,
@@ -42,7 +48,7 @@ pub struct Alarm {
 }
 
 /// Whom an alarm is about.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct AlarmHost {
     /// The platform's id.
     pub id: String,
@@ -69,6 +75,8 @@ pub struct Receiver {
 
 struct Shared {
     arrivals: Mutex<Vec<Arrival>>,
+    /// What the agent said of itself.
+    of_agent: Mutex<Vec<Arrival>>,
     count: watch::Sender<usize>,
 }
 
@@ -79,7 +87,7 @@ impl Receiver {
         let listener = listener.context("the webhook receiver cannot listen on loopback")?;
         let address = listener.local_addr()?;
         let (sender, count) = watch::channel(0);
-        let shared = Arc::new(Shared { arrivals: Mutex::default(), count: sender });
+        let shared = Arc::new(Shared { arrivals: Mutex::default(), of_agent: Mutex::default(), count: sender });
         let router = Router::new().route("/alarms", post(take)).with_state(shared.clone());
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
@@ -94,7 +102,12 @@ impl Receiver {
         format!("http://{}/alarms", self.address)
     }
 
-    /// All that arrived so far, in order.
+    /// What the agent said so far of itself: that it cannot see. It is not among the others, which are about hosts.
+    pub fn of_agent(&self) -> Vec<Arrival> {
+        self.shared.of_agent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All that arrived so far about hosts, in order.
     pub fn arrivals(&self) -> Vec<Arrival> {
         self.shared.arrivals().clone()
     }
@@ -130,15 +143,22 @@ async fn take(State(shared): State<Arc<Shared>>, Json(body): Json<Body>) -> Stat
         return StatusCode::BAD_REQUEST;
     }
     let count = {
+        let (own, hosts): (Vec<_>, Vec<_>) =
+            body.alarms.into_iter().map(|alarm| Arrival { at, alarm }).partition(|arrival| arrival.alarm.kind == "agent-blind");
+        shared.of_agent.lock().unwrap_or_else(PoisonError::into_inner).extend(own);
         let mut arrivals = shared.arrivals();
-        arrivals.extend(body.alarms.into_iter().map(|alarm| Arrival { at, alarm }));
+        arrivals.extend(hosts);
         arrivals.len()
     };
     shared.count.send_replace(count);
     StatusCode::NO_CONTENT
 }
 
-fn time<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)
 }

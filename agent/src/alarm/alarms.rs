@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::change::{Change, Key};
+use super::matter::What;
 use super::notice::{Alarm, representable};
 
-/// The alarms that fire, one for each address at most.
+/// The alarms that fire, one of each kind for each address at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alarms {
     firing: BTreeMap<Key, Arc<Alarm>>,
@@ -31,8 +32,8 @@ pub enum Effect {
     Forgotten {
         /// Which address.
         key: Key,
-        /// The alarm that was dropped.
-        alarm: Option<Arc<Alarm>>,
+        /// Whether any alarm was dropped.
+        fired: bool,
         /// When.
         at: SystemTime,
     },
@@ -60,8 +61,8 @@ impl Alarms {
                 None => Effect::Nothing,
             },
             Change::Forgotten { key, at } => {
-                let alarm = self.firing.remove(&key);
-                Effect::Forgotten { at: representable(at).min(now), key, alarm }
+                let fired = of_address(&key).filter(|key| self.firing.remove(key).is_some()).count() > 0;
+                Effect::Forgotten { at: representable(at).min(now), key, fired }
             }
         }
     }
@@ -85,6 +86,11 @@ impl Alarms {
     pub(super) fn end(&mut self, key: &Key) {
         self.firing.remove(key);
     }
+}
+
+/// All keys that a forgotten one stands for.
+pub(super) fn of_address(key: &Key) -> impl Iterator<Item = Key> + '_ {
+    What::OF_ADDRESS.into_iter().filter(|_| key.what.is_of_address()).map(|what| key.with(what))
 }
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ impl RouteConfig {
                     first && rest && !own,
                     "labels",
                     format!("{label:?}"),
-                    "[a-zA-Z_][a-zA-Z0-9_]*, and none of alertname, network, address, host, host_id, project, policy",
+                    "[a-zA-Z_][a-zA-Z0-9_]*, and none of alertname, network, address, host, host_id, project, policy, scope, group",
                 );
             }
         }

@@ -1,6 +1,7 @@
 //! Alarm: what changed is told to those whom the policy names, once each, also over a restart and a `kill -9`.
 //!
-//! The engine sends a [`Change`] for each address that went down, came back or was forgotten. [`Alarms`] decides what
+//! [`Filter`] decides which of all silent addresses are told by themselves, and which as one outage or as one that flaps; [`Sights`], when
+//! the agent's own blindness is told. What is left is a [`Change`]: an alarm begins or ends, or an address is forgotten. [`Alarms`] decides what
 //! is new, the journal makes it last, one queue for each route keeps what is still to be told, and a route tells it.
 //!
 //! # What is promised
@@ -35,19 +36,29 @@
 //! |---|---|---|
 //! | `id` | string | this notice: `ALARM.STATUS`. Stable over retries and restarts: drop an id that you have seen |
 //! | `alarm` | string | the outage, 32 hexadecimal digits: the same in its `firing` and its end |
-//! | `status` | string | `firing`: the address is down. `resolved`: it answers again. `forgotten`: the host was stopped or left the table while its alarm was open; close it, nothing more will come |
+//! | `kind` | string | what is the matter: `down`, `conflict`, `flapping`, `outage`, `agent-blind` |
+//! | `status` | string | `firing`: the address is down (or the other matter began). `resolved`: it answers again (or that is over). `forgotten`: the host was stopped or left the table while its alarm was open; close it, nothing more will come |
 //! | `summary` | string | one sentence for people |
-//! | `host` | object | `id`, `name`, `project`, `tags` (array), as when it went down |
-//! | `network`, `address` | string | the identity of what is down |
+//! | `host` | object or null | `id`, `name`, `project`, `tags` (array), as when it went down; null where it is about no single host (`outage`, `agent-blind`) |
+//! | `network` | string or null | with `address` the identity of what is down; null where it is about several, or none |
+//! | `address` | string or null | null where `host` is |
 //! | `mac` | string or null | where the probes went |
-//! | `policy` | string | the policy's name |
+//! | `policy` | string or null | the policy's name; null where `host` is |
 //! | `at` | time | when the agent came to the verdict |
-//! | `since` | time | when the first missed probe was sent |
+//! | `since` | time | when the first missed probe was sent (`outage`: by the first of them); since when, of other kinds |
 //! | `last_reply` | time or null | when the address answered last |
 //! | `ended` | time or null | when the alarm ended; null while `firing` |
-//! | `misses` | number | misses in a row that made the verdict |
-//! | `interval_seconds`, `timeout_seconds` | number | how it was probed |
+//! | `misses` | number | misses in a row that made the verdict; 0 of other kinds than `down` |
+//! | `interval_seconds`, `timeout_seconds` | number | how it was probed; 0 where `host` is null |
 //! | `folded` | number | further outages of this address between `at` and now that were not told apart, because the receiver was away |
+//! | `detail` | object or null | what there is to be said of other kinds than `down`, as below |
+//!
+//! | kind | `detail` |
+//! |---|---|
+//! | `conflict` | `expected_mac`, `found_mac` (string or null): the MAC of the list, or the one that was learned, and the one that answered |
+//! | `flapping` | `changes`: so often it turned between up and down, within `window_seconds` |
+//! | `outage` | `scope`: `network`, `subnet` or `tag`; `name` of it; `wave`: 1, or more where an earlier outage of the same still lasts; `silent` of `watched` addresses when it began; `hosts`: the first hundred of them, each `id`, `name`, `network`, `address` |
+//! | `agent-blind` | `reason`: `link-down`, `send-error`, `overload`, `silent`, ...; `networks` (array of strings; empty: the agent as a whole) |
 //!
 //! Times are RFC 3339 in UTC with milliseconds.
 
@@ -56,9 +67,11 @@ mod backoff;
 mod change;
 mod config;
 mod courier;
+mod filter;
 mod inbox;
 mod journal;
 mod lane;
+mod matter;
 mod notice;
 mod queue;
 mod record;
@@ -70,13 +83,18 @@ mod sample;
 mod service;
 mod state;
 mod stats;
+mod summary;
 #[cfg(test)]
 mod tests;
 
 pub use alarms::{Alarms, Effect};
 pub use change::{Change, Down, Key, Subject};
 pub use config::{AlertmanagerConfig, LogConfig, RouteConfig, RouteMistake, Secret, WebhookConfig};
+pub use filter::{
+    AgentAlarmConfig, Blindness, Census, Fall, Filter, FlapConfig, Group, Outbreak, Place, Seen, Sights, Size, StormConfig, Told, Turn,
+};
 pub use journal::JournalError;
+pub use matter::{Matter, NAMED, NO_ADDRESS, Outage, OutageHost, Scope, What, group_of};
 pub use notice::{Alarm, AlarmId, AlarmIdError, Kind, Notice, NoticeRef};
 pub use recovery::{Recovery, StartError, check_routes};
 pub use service::Service;

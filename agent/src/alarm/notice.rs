@@ -1,4 +1,4 @@
-//! What receivers are told: an [`Alarm`] is one outage of one address, a [`Notice`] one message about it.
+//! What receivers are told: an [`Alarm`] is mostly one outage of one address, a [`Notice`] one message about it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::change::{Down, Key, Subject};
+use super::matter::What;
 
 /// The name of one outage of one address: the same on every route, after every restart. 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +23,11 @@ impl AlarmId {
         hash.update(&[0]);
         hash.update(&crate::unit::mapped(key.address));
         hash.update(&at.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_le_bytes());
+        if key.what != What::Down {
+            hash.update(key.what.name().as_bytes());
+            hash.update(&[0]);
+            hash.update(key.group.as_bytes());
+        }
         AlarmId(hash.digest128())
     }
 }
@@ -66,7 +72,7 @@ impl<'de> Deserialize<'de> for AlarmId {
     }
 }
 
-/// One outage of one address, from its verdict `down` on. Never changes once made.
+/// One outage of one address, from its verdict `down` on; or another [matter](super::Matter). Never changes once made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
     /// Its name.
@@ -173,55 +179,11 @@ impl Notice {
     pub fn reference(&self) -> NoticeRef {
         NoticeRef { key: self.alarm.subject.key(), alarm: self.alarm.id, kind: self.kind }
     }
-
-    /// One sentence for a person who was just woken.
-    pub fn summary(&self) -> String {
-        let Alarm { subject, .. } = &*self.alarm;
-        let who = format!("{} ({})", plain(&subject.name), plain(&subject.id));
-        let place = format!("{} in {}", subject.address, plain(&subject.network));
-        let folded = match self.folded {
-            0 => String::new(),
-            1 => "; one more outage in between was not told apart, because this receiver was away".into(),
-            n => format!("; {n} more outages in between were not told apart, because this receiver was away"),
-        };
-        match self.kind {
-            Kind::Firing => format!("{who} is down: {place} {}{folded}", self.silence()),
-            Kind::Resolved => format!("{who} is up again: {place} answers, after {} of silence{folded}", self.length()),
-            Kind::Forgotten => {
-                format!("{who} is no longer watched: {place} was stopped after {} of silence{folded}", self.length())
-            }
-        }
-    }
-
-    /// The evidence: how many probes were missed, how they were sent, and when it answered last.
-    pub fn silence(&self) -> String {
-        let Alarm { misses, interval, timeout, since, last_reply, .. } = &*self.alarm;
-        let probes = if *misses == 1 { "probe" } else { "probes in a row" };
-        let last = last_reply.map_or_else(|| "no reply since the agent started".into(), |at| format!("last reply {}", stamp(at)));
-        format!(
-            "missed {misses} {probes} (interval {}, timeout {}), silent since {}, {last}",
-            humantime::format_duration(*interval),
-            humantime::format_duration(*timeout),
-            stamp(*since),
-        )
-    }
-
-    /// From the first missed probe to the end, in whole seconds.
-    fn length(&self) -> humantime::FormattedDuration {
-        let ended = self.ended.unwrap_or(self.alarm.at);
-        let length = ended.duration_since(self.alarm.since).unwrap_or_default();
-        humantime::format_duration(Duration::from_secs(length.as_secs().max(1)))
-    }
 }
 
 /// RFC 3339 in UTC with milliseconds.
 pub(super) fn stamp(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(representable(time)).to_string()
-}
-
-/// Names come from outside: a line break in one must not forge a line in a log.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// `Arc` as if it were its content: serde's own support is a feature that shares nothing on the way back either.
@@ -242,7 +204,9 @@ pub(super) mod shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alarm::matter::{Matter, Outage, OutageHost, Scope};
     use crate::alarm::sample;
+    use crate::unit::Blind;
 
     #[test]
     fn the_same_outage_has_the_same_id_and_another_one_another() {
@@ -273,18 +237,49 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_names_host_address_evidence_and_never_breaks_a_line() {
-        let mut down = sample::down("10.0.0.1", 1_000);
-        Arc::make_mut(&mut down.subject).name = "web\n1".into();
-        let alarm = Arc::new(Alarm::from(down));
-        let firing = Notice { alarm: alarm.clone(), kind: Kind::Firing, ended: None, folded: 0 }.summary();
-        assert_eq!(
-            firing,
-            "web\u{fffd}1 (i-10.0.0.1) is down: 10.0.0.1 in net-a missed 3 probes in a row (interval 1s, timeout 300ms), \
-             silent since 1970-01-01T00:16:39.000Z, last reply 1970-01-01T00:16:38.000Z"
-        );
-        let ended = Some(alarm.since + Duration::from_secs(75));
-        let resolved = Notice { alarm, kind: Kind::Resolved, ended, folded: 2 }.summary();
-        assert!(resolved.contains("is up again: 10.0.0.1 in net-a answers, after 1m 15s of silence; 2 more outages"), "{resolved}");
+    fn the_id_of_a_silent_host_is_as_it_ever_was_and_other_matters_have_others() {
+        let down = Alarm::from(sample::down("10.0.0.1", 1_000));
+        // As the first release wrote it: a journal of that time names this alarm so.
+        assert_eq!(down.id.to_string(), "19b03c23916d52954ea652b1148a436a");
+        let matters = [
+            Matter::Conflict { expected: None, found: None },
+            Matter::Flapping { changes: 6, window: Duration::from_secs(600) },
+            Matter::Blind { reason: Blind::LinkDown, networks: vec![] },
+            Matter::Blind { reason: Blind::LinkDown, networks: vec!["a".into(), "b".into()] },
+        ];
+        let mut ids: Vec<_> = matters.into_iter().map(|matter| Alarm::from(sample::about(matter, 1_000)).id).chain([down.id]).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 5);
+    }
+
+    #[test]
+    fn an_alarm_of_an_older_journal_is_that_of_a_silent_host() {
+        let alarm = Alarm::from(sample::down("10.0.0.1", 1_000));
+        let text = serde_json::to_string(&alarm).unwrap();
+        assert!(!text.contains("matter"), "written as before: {text}");
+        let key: Key = serde_json::from_str(r#"{"network":"net-a","address":"10.0.0.1"}"#).unwrap();
+        assert_eq!(key, alarm.subject.key());
+        assert_eq!(serde_json::to_string(&key).unwrap(), r#"{"network":"net-a","address":"10.0.0.1"}"#);
+        let reference = NoticeRef { key: key.with(What::Conflict), alarm: alarm.id, kind: Kind::Firing };
+        let text = serde_json::to_string(&reference).unwrap();
+        assert_eq!(serde_json::from_str::<NoticeRef>(&text).unwrap(), reference);
+    }
+
+    #[test]
+    fn every_matter_survives_json() {
+        let host = OutageHost { id: "i".into(), name: "n".into(), network: "a".into(), address: [10, 0, 0, 1].into() };
+        let outage = Outage { scope: Scope::Subnet, name: "10.0.0.0/24".into(), wave: 2, silent: 30, watched: 60, hosts: vec![host] };
+        for matter in [
+            Matter::Down,
+            Matter::Conflict { expected: Some("a".into()), found: None },
+            Matter::Flapping { changes: 6, window: Duration::from_millis(600_500) },
+            Matter::Outage(outage),
+            Matter::Blind { reason: Blind::SendError, networks: vec!["a".into()] },
+        ] {
+            let alarm = Alarm::from(sample::about(matter, 1_000));
+            let text = serde_json::to_string(&alarm).unwrap();
+            assert_eq!(serde_json::from_str::<Alarm>(&text).unwrap(), alarm, "{text}");
+        }
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Down, Key, Subject};
+use super::{Down, Key, Matter, Subject};
 
 pub(super) fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 pub(super) fn key(address: &str) -> Key {
-    Key { network: "net-a".into(), address: address.parse().unwrap() }
+    Key::new("net-a", address.parse().unwrap())
 }
 
 pub(super) fn down(address: &str, seconds: u64) -> Down {
@@ -28,6 +28,7 @@ pub(super) fn down_in(network: &str, address: &str, seconds: u64) -> Down {
         tags: vec!["edge".into()],
         policy: "gold".into(),
         routes: vec!["pager".into()],
+        matter: Matter::Down,
     };
     Down {
         subject: Arc::new(subject),
@@ -38,4 +39,11 @@ pub(super) fn down_in(network: &str, address: &str, seconds: u64) -> Down {
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(300),
     }
+}
+
+/// The same address in another matter.
+pub(super) fn about(matter: Matter, seconds: u64) -> Down {
+    let mut down = down("10.0.0.1", seconds);
+    Arc::make_mut(&mut down.subject).matter = matter;
+    down
 }

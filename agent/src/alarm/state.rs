@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::alarms::{Alarms, Effect};
+use super::alarms::{Alarms, Effect, of_address};
 use super::change::{Change, Key};
 use super::journal;
 use super::lane::{Entry, Lane, Open, Outcome};
@@ -69,8 +69,8 @@ impl State {
                 Record::Down { alarm, routes, now }
             }
             Effect::Resolved { alarm, at } => Record::Up { key: alarm.subject.key(), at, now },
-            Effect::Forgotten { key, alarm, at } => {
-                if alarm.is_none() && !self.queues.values().any(|queue| queue.knows(&key)) {
+            Effect::Forgotten { key, fired, at } => {
+                if !fired && !of_address(&key).any(|key| self.queues.values().any(|queue| queue.knows(&key))) {
                     return None;
                 }
                 Record::Forgotten { key, at, now }
@@ -96,8 +96,10 @@ impl State {
                 self.queues.values_mut().filter(|queue| queue.knows(key)).for_each(|queue| queue.resolved(key, *at, *now));
             }
             Record::Forgotten { key, at, now } => {
-                self.alarms.end(key);
-                self.queues.values_mut().filter(|queue| queue.knows(key)).for_each(|queue| queue.forgotten(key, *at, *now));
+                for key in of_address(key) {
+                    self.alarms.end(&key);
+                    self.queues.values_mut().filter(|queue| queue.knows(&key)).for_each(|queue| queue.forgotten(&key, *at, *now));
+                }
             }
             Record::Tried { route, notices } => {
                 self.queues.entry(route.clone()).or_default().tried(notices);

@@ -12,7 +12,8 @@ use super::notice::{AlarmId, Kind, Notice};
 use super::record::Record;
 use super::sample;
 use super::state::{Replay, State};
-use super::{Change, Key};
+use super::{Change, Key, Matter, What};
+use crate::unit::Blind;
 
 const ROUTE: &str = "pager";
 
@@ -335,4 +336,40 @@ fn one_refused_notice_waits_alone_and_holds_up_its_own_address_only() {
     queue.ended(&[poison], Outcome::Dropped);
     assert_eq!(queue.batch(9, now).len(), 2, "the end of an alarm that was given up is not told either");
     assert_eq!(queue.again(), None);
+}
+
+#[test]
+fn a_stopped_host_takes_all_its_alarms_with_it_and_leaves_those_of_others() {
+    let matters = [
+        Matter::Down,
+        Matter::Conflict { expected: None, found: Some("02:00:00:00:00:66".into()) },
+        Matter::Flapping { changes: 6, window: Duration::from_secs(600) },
+        Matter::Blind { reason: Blind::LinkDown, networks: vec!["net-a".into()] },
+    ];
+    let mut state = State::default();
+    state.finish(&[ROUTE], sample::at(1_000));
+    let mut journal = state.encode();
+    let mut apply = |state: &mut State, change: Change| {
+        let record = state.change(change, sample::at(1_010));
+        record.iter().for_each(|record| journal::encode(record, &mut journal));
+        record.is_some()
+    };
+    for matter in matters {
+        assert!(apply(&mut state, Change::Down(sample::about(matter, 1_000))), "each is an alarm of its own");
+    }
+    assert_eq!(state.alarms().firing().len(), 4);
+    // The conflict is over, and nobody was told yet.
+    assert!(apply(&mut state, Change::Up { key: sample::key("10.0.0.1").with(What::Conflict), at: sample::at(1_005) }));
+    assert!(apply(&mut state, Change::Forgotten { key: sample::key("10.0.0.1"), at: sample::at(1_006) }));
+    assert!(!apply(&mut state, Change::Forgotten { key: sample::key("10.0.0.1"), at: sample::at(1_007) }));
+    let mut replay = Replay::default();
+    journal::read(&journal, |record| replay.take(record).map_err(|id| id.to_string())).unwrap();
+    replay.state.finish(&[ROUTE], sample::at(1_010));
+    for state in [&state, &replay.state] {
+        let left: Vec<What> = state.alarms().firing().map(|(key, _)| key.what).collect();
+        assert_eq!(left, [What::Blind]);
+        let waiting: Vec<_> =
+            state.queue(ROUTE).unwrap().batch(9, Instant::now()).iter().map(|notice| notice.alarm.subject.matter.what()).collect();
+        assert_eq!(waiting, [What::Blind], "nothing is told of the host any more");
+    }
 }

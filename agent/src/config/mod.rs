@@ -9,7 +9,7 @@ use std::time::Duration;
 use rollcall_agent_ebpf::config::Tags;
 use serde::{Deserialize, Deserializer};
 
-use crate::alarm::RouteConfig;
+use crate::alarm::{AgentAlarmConfig, FlapConfig, RouteConfig, StormConfig};
 use crate::reply::Receive;
 use crate::schedule::Pps;
 use crate::wire::Transmit;
@@ -46,6 +46,12 @@ pub struct Config {
     pub transmit: Transmit,
     /// Most series of single addresses.
     pub metrics_max_abnormal: usize,
+    /// When many silent addresses are one alarm.
+    pub storm: StormConfig,
+    /// When an address that turns again and again is one alarm.
+    pub flapping: FlapConfig,
+    /// When the agent cannot see, and who hears of it.
+    pub agent_alarm: AgentAlarmConfig,
     /// The networks.
     #[serde(rename = "network")]
     pub networks: Vec<NetworkConfig>,
@@ -171,6 +177,9 @@ impl Default for Config {
             receive: Receive::Auto,
             transmit: Transmit::Auto,
             metrics_max_abnormal: 1000,
+            storm: StormConfig::default(),
+            flapping: FlapConfig::default(),
+            agent_alarm: AgentAlarmConfig::default(),
             networks: vec![],
             routes: vec![],
         }
@@ -251,6 +260,9 @@ impl Config {
             mistakes.push(error);
         }
         mistakes.extend(crate::alarm::check_routes(&self.routes).into_iter().map(|mistake| mistake.to_string()));
+        mistakes.extend(self.storm.mistakes());
+        mistakes.extend(self.flapping.mistakes());
+        mistakes.extend(self.agent_alarm.mistakes(&self.routes.iter().map(RouteConfig::name).collect::<Vec<_>>()));
         if mistakes.is_empty() { Ok(()) } else { Err(ConfigError::Mistakes(mistakes)) }
     }
 
@@ -298,6 +310,7 @@ mod tests {
         let default = Config::default();
         assert_eq!((config.listen, config.pps, config.receive), (default.listen, default.pps, default.receive));
         assert_eq!(config.transmit, default.transmit);
+        assert_eq!((config.storm, config.flapping, config.agent_alarm.hold), (default.storm, default.flapping, default.agent_alarm.hold));
         assert_eq!((config.networks.len(), config.routes.len()), (1, 3));
         assert_eq!(config.networks[0].on_link, Some(vec![Prefix(Ipv4Addr::new(10, 0, 0, 0).into(), 16), "2001:db8::/64".parse().unwrap()]));
     }

@@ -95,7 +95,7 @@ impl<'a> Differ<'a> {
 
     fn remove(&mut self, record: &Record, slot: u32) {
         self.removed.push(slot);
-        self.forgotten.push(Key { network: self.old.table.network(record.network()).to_owned(), address: record.address() });
+        self.forgotten.push(Key::new(self.old.table.network(record.network()), record.address()));
     }
 
     fn add(&mut self, id: u32, record: &Record) {

@@ -51,7 +51,7 @@ fn unchanged_addresses_keep_their_slots_and_everything_else_is_told() {
     assert_eq!(next.changed.len(), 1, "h2 has another policy");
     assert_eq!(Some(next.changed[0].slot), first.roster.slot(1));
     assert_eq!(next.removed, [first.roster.slot(2).unwrap()], "h3's address is now another host's: nothing is carried over");
-    assert_eq!(next.forgotten, [Key { network: "b".into(), address: IpAddr::from([10, 0, 0, 1]) }]);
+    assert_eq!(next.forgotten, [Key::new("b", IpAddr::from([10, 0, 0, 1]))]);
     assert_eq!(next.added.len(), 2);
     let record = next.roster.record(next.added[1].slot).unwrap();
     assert_eq!(next.roster.network(&record), None, "the agent is not attached to network c");

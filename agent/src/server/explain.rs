@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::api::Evidence;
+use crate::condition::Conditions;
 use crate::policy::Policy;
-use crate::unit::{Blind, Verdict};
+use crate::unit::{Blind, Condition, Verdict};
 
 /// What there is to be said of an address.
 pub(super) struct Subject<'a> {
@@ -19,6 +20,7 @@ pub(super) struct Subject<'a> {
     /// Another MAC that answered, and how often.
     pub(super) other_mac: Option<(&'a str, u16)>,
     pub(super) evidence: Option<&'a Evidence>,
+    pub(super) conditions: Conditions,
 }
 
 /// One sentence for each thing.
@@ -37,8 +39,26 @@ pub(super) fn explain(subject: &Subject<'_>) -> Vec<String> {
     if let Some(Evidence { from, what, kind, code, at }) = subject.evidence {
         sentences.push(format!("{from} said at {at} of a probe to it: {what} (type {kind}, code {code})"));
     }
+    sentences.extend(subject.conditions.iter().map(|condition| held(condition).to_owned()));
     sentences.push(change(subject));
     sentences
+}
+
+fn held(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Conflict => {
+            "conflict: another MAC than the expected one answers for it; the verdict goes on from the expected one alone"
+        }
+        Condition::Flapping => {
+            "flapping: it turned between up and down again and again; nothing more is told of that until it is stable, and if it is down then, that is told"
+        }
+        Condition::IcmpFiltered => {
+            "icmp-filtered: it answers on the link and not to ICMP: mostly a security group or a firewall, and no outage"
+        }
+        Condition::Asymmetric => {
+            "asymmetric: it answers to ICMP and not on the link: somebody else may answer in its name, or its link is at fault"
+        }
+    }
 }
 
 fn verdict(subject: &Subject<'_>) -> String {
@@ -144,7 +164,18 @@ mod tests {
 
     fn subject<'a>(verdict: Verdict, policy: &'a Policy) -> Subject<'a> {
         let (since, mac) = ("2026-05-04T03:02:01.000Z", Some(("02:00:00:00:00:09", true)));
-        Subject { verdict, reason: None, since, misses: 0, policy, last_reply: None, mac, other_mac: None, evidence: None }
+        Subject {
+            verdict,
+            reason: None,
+            since,
+            misses: 0,
+            policy,
+            last_reply: None,
+            mac,
+            other_mac: None,
+            evidence: None,
+            conditions: Conditions::default(),
+        }
     }
 
     #[test]
@@ -182,5 +213,16 @@ mod tests {
         }
         all.dedup();
         assert_eq!(all.len(), Blind::ALL.len());
+    }
+
+    #[test]
+    fn every_condition_has_its_sentence_and_only_what_holds_is_said() {
+        let policy = gold();
+        let none = explain(&subject(Verdict::Up, &policy));
+        for condition in Condition::ALL {
+            let sentences = explain(&Subject { conditions: Conditions::default().with(condition, true), ..subject(Verdict::Up, &policy) });
+            assert_eq!(sentences.len(), none.len() + 1);
+            assert_eq!(sentences.iter().filter(|sentence| sentence.starts_with(&format!("{condition}: "))).count(), 1, "{sentences:?}");
+        }
     }
 }

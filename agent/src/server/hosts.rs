@@ -24,7 +24,7 @@ use crate::api::{AddressDetail, AddressReport, Evidence, HostDetail};
 use crate::clock::{self, rfc3339};
 use crate::reply::Arrays;
 use crate::roster::Roster;
-use crate::unit::{Mac, Verdict, unmapped};
+use crate::unit::{Condition, Mac, Verdict, unmapped};
 use crate::view::View;
 
 /// Records that are looked at in one go: a fraction of a millisecond.
@@ -36,6 +36,7 @@ const PIECE_BYTES: usize = PIECE * 320;
 #[serde(deny_unknown_fields)]
 pub(super) struct Filter {
     verdict: Option<Verdict>,
+    condition: Option<Condition>,
     network: Option<String>,
     project: Option<String>,
     policy: Option<String>,
@@ -74,7 +75,7 @@ impl Filter {
 /// The list, written piece by piece: a million addresses never stand in memory as text.
 pub(super) async fn list(State(agent): State<Arc<Agent>>, filter: Result<Query<Filter>, QueryRejection>) -> Result<Response, Refusal> {
     let Query(filter) = filter.map_err(|rejection| {
-        let allowed = "allowed: verdict=pending|up|suspect|down|unknown, network=, project=, policy=, q=, limit=, format=json|csv";
+        let allowed = "allowed: verdict=pending|up|suspect|down|unknown, condition=conflict|flapping|icmp-filtered|asymmetric, network=, project=, policy=, q=, limit=, format=json|csv";
         Refusal::new(StatusCode::BAD_REQUEST, format!("{}; {allowed}", rejection.body_text()))
     })?;
     let kind = match filter.format {
@@ -126,7 +127,9 @@ impl Pieces {
                 self.state = Part::Rows;
                 Some(match self.filter.format {
                     Format::Json => b"[".to_vec(),
-                    Format::Csv => b"id,name,project,network,address,mac,policy,method,verdict,reason,since,rtt_seconds,misses\n".to_vec(),
+                    Format::Csv => {
+                        b"id,name,project,network,address,mac,policy,method,verdict,reason,since,rtt_seconds,misses,conditions\n".to_vec()
+                    }
                 })
             }
             Part::Rows => {
@@ -183,6 +186,10 @@ impl Pieces {
             }
             let Some(shown) = source.shown(index) else { continue };
             if self.filter.verdict.is_some_and(|verdict| verdict != shown.verdict) {
+                continue;
+            }
+            let has = |condition| self.roster.slot(index).is_some_and(|slot| source.view.marks.of(slot).has(condition));
+            if self.filter.condition.is_some_and(|condition| !has(condition)) {
                 continue;
             }
             let Some(row) = source.row(index, shown, &mut self.stamp) else { continue };
@@ -251,6 +258,7 @@ fn address_detail(agent: &Agent, roster: &Roster, arrays: &Arrays, index: u32, n
         mac: now.mac.as_deref().map(|mac| (mac, record.mac().is_some())),
         other_mac: other.as_ref().map(|(mac, times)| (mac.as_str(), *times)),
         evidence: evidence.as_ref(),
+        conditions: now.conditions,
     });
     let (recent, changes) = (agent.view.recent(slot), agent.events.of(roster, index));
     Some(AddressDetail { recent, last_reply, other_mac: other.map(|(mac, _)| mac), evidence, explanation, changes, now })

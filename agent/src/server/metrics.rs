@@ -196,6 +196,19 @@ fn verdict_families(agent: &Agent, roster: &Roster, tally: &Tally, encoder: &mut
     });
     family!(
         encoder,
+        "rollcall_conditions",
+        "Addresses of which more is to be said than their verdict",
+        None,
+        MetricType::Gauge,
+        |family| {
+            for ((network, condition), count) in super::tally::conditions(&agent.view, roster) {
+                let labels = [("network", table.network(network)), ("condition", condition.name())];
+                ConstGauge::new(count as i64).encode(family.encode_family(&labels)?)?;
+            }
+        }
+    );
+    family!(
+        encoder,
         "rollcall_address_verdict",
         "1 for each address that is not up, up to metrics_max_abnormal of them",
         None,

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::stamp::Stamp;
 use crate::api::AddressReport;
+use crate::condition::Conditions;
 use crate::policy::Method;
 use crate::reply::Arrays;
 use crate::roster::Roster;
@@ -29,6 +30,7 @@ pub(super) struct Row<'a> {
     since: &'a str,
     rtt_seconds: Option<f64>,
     misses: u32,
+    conditions: Conditions,
 }
 
 /// What the rows are read from, at one moment.
@@ -70,6 +72,7 @@ impl<'a> Source<'a> {
             since: stamp.write(shown.since_ms),
             rtt_seconds: self.arrays.rtt(slot).map(|nanos| nanos as f64 / 1e9),
             misses: u32::from(shown.misses),
+            conditions: self.view.marks.of(slot),
         })
     }
 }
@@ -91,6 +94,7 @@ impl Row<'_> {
             since: self.since.into(),
             rtt_seconds: self.rtt_seconds,
             misses: self.misses,
+            conditions: self.conditions,
         }
     }
 }
@@ -109,6 +113,7 @@ fn as_text<S: Serializer>(mac: &Option<Mac>, serializer: S) -> Result<S::Ok, S::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unit::Condition;
 
     #[test]
     fn a_row_is_written_as_the_report_that_it_stands_for() {
@@ -128,6 +133,9 @@ mod tests {
                 since: "2026-05-04T03:02:01.000Z",
                 rtt_seconds,
                 misses: 3,
+                conditions: mac
+                    .iter()
+                    .fold(Conditions::default(), |none, _| none.with(Condition::Flapping, true).with(Condition::Conflict, true)),
             };
             assert_eq!(serde_json::to_string(&row).unwrap(), serde_json::to_string(&row.report()).unwrap());
             let csv = |value: &dyn Fn(&mut csv::Writer<Vec<u8>>)| {

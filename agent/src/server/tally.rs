@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use crate::roster::Roster;
-use crate::unit::Verdict;
+use crate::unit::{Condition, Verdict};
 use crate::view::{NetworkView, Shown, View};
 
 /// How many addresses of each verdict, in the order of [`Verdict::ALL`].
@@ -87,6 +87,18 @@ impl Tally {
         let here = |network: &u16| self.networks.get(usize::from(*network)).copied().flatten() == Some(number);
         self.by_group.iter().filter(|((network, _), _)| here(network)).map(|(_, counts)| counts.iter().sum::<u64>()).sum()
     }
+}
+
+/// Addresses by network of the table and condition, where any has it.
+pub(super) fn conditions(view: &View, roster: &Roster) -> BTreeMap<(u16, Condition), u64> {
+    let mut counts = BTreeMap::new();
+    for (slot, conditions) in view.marks.all() {
+        let Some(record) = roster.record(slot) else { continue };
+        for condition in conditions.iter() {
+            *counts.entry((record.network(), condition)).or_default() += 1;
+        }
+    }
+    counts
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use rollcall_agent::alarm::{Change, Down, Key, Recovery, RouteConfig, RouteReport, Service, Subject};
+use rollcall_agent::alarm::{Change, Down, Key, Matter, Recovery, RouteConfig, RouteReport, Service, Subject};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -96,7 +96,7 @@ pub(crate) fn address(host: u8) -> IpAddr {
 }
 
 pub(crate) fn key(host: u8) -> Key {
-    Key { network: "net-a".into(), address: address(host) }
+    Key::new("net-a", address(host))
 }
 
 pub(crate) fn down(host: u8) -> Change {
@@ -111,6 +111,7 @@ pub(crate) fn down(host: u8) -> Change {
         tags: vec!["edge".into()],
         policy: "gold".into(),
         routes: vec!["pager".into()],
+        matter: Matter::Down,
     };
     Change::Down(Down {
         subject: Arc::new(subject),

@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::hosts::{milliseconds, verdict};
+use super::watch::condition;
 use crate::client::{AgentArgs, Client};
 use crate::failure::{EXIT_CODES, Failure};
 use crate::screen::{Screen, Sheet, printable};
@@ -37,6 +38,7 @@ impl Host {
         writeln!(screen, "tags        {}", printable(&host.tags.join(";")))?;
         let mut sheet = Sheet::new(&[
             "VERDICT",
+            "CONDITIONS",
             "NETWORK",
             "ADDRESS",
             "MAC",
@@ -48,11 +50,12 @@ impl Host {
             ">MISSES",
             "RECENT (! answered, . missed)",
         ]);
-        let mut changes = Sheet::new(&["AT", "NETWORK", "ADDRESS", "FROM", "TO", "REASON"]);
+        let mut changes = Sheet::new(&["AT", "NETWORK", "ADDRESS", "FROM", "TO", "REASON OR CONDITION"]);
         for address in &host.addresses {
             let now = &address.now;
             sheet.row([
                 verdict(now),
+                now.conditions.to_string(),
                 now.network.clone(),
                 now.address.to_string(),
                 now.mac.clone().unwrap_or_default(),
@@ -71,7 +74,7 @@ impl Host {
                     event.address.to_string(),
                     event.from.to_string(),
                     event.to.to_string(),
-                    event.reason.map(|reason| reason.to_string()).unwrap_or_default(),
+                    condition(event).or(event.reason.map(|reason| reason.to_string())).unwrap_or_default(),
                 ]);
             }
         }

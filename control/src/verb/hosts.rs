@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context;
 use clap::Args;
 use rollcall_agent::api::AddressReport;
-use rollcall_agent::unit::Verdict;
+use rollcall_agent::unit::{Condition, Verdict};
 
 use crate::client::{AgentArgs, Client};
 use crate::failure::{EXIT_CODES, Failure};
@@ -20,6 +20,9 @@ pub struct Hosts {
     /// Only this verdict: pending, up, suspect, down, unknown
     #[arg(long)]
     verdict: Option<Verdict>,
+    /// Only with this condition: conflict, flapping, icmp-filtered, asymmetric
+    #[arg(long)]
+    condition: Option<Condition>,
     /// Only this network
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
@@ -49,6 +52,7 @@ impl Hosts {
         let client = Client::new(&self.agent)?;
         let query: Vec<(&str, String)> = [
             ("verdict", self.verdict.map(|verdict| verdict.to_string())),
+            ("condition", self.condition.map(|condition| condition.to_string())),
             ("network", self.network.clone()),
             ("project", self.project.clone()),
             ("policy", self.policy.clone()),
@@ -89,7 +93,8 @@ pub(super) fn milliseconds(seconds: Option<f64>) -> String {
 }
 
 fn sheet(reports: &[AddressReport]) -> Sheet {
-    let mut sheet = Sheet::new(&["VERDICT", "HOST", "NAME", "PROJECT", "NETWORK", "ADDRESS", "POLICY", "SINCE", ">RTT MS", ">MISSES"]);
+    let mut sheet =
+        Sheet::new(&["VERDICT", "HOST", "NAME", "PROJECT", "NETWORK", "ADDRESS", "POLICY", "SINCE", ">RTT MS", ">MISSES", "CONDITIONS"]);
     for report in reports {
         sheet.row([
             verdict(report),
@@ -102,6 +107,7 @@ fn sheet(reports: &[AddressReport]) -> Sheet {
             report.since.clone(),
             milliseconds(report.rtt_seconds),
             report.misses.to_string(),
+            report.conditions.to_string(),
         ]);
     }
     sheet

@@ -42,6 +42,9 @@ impl Status {
             let padded = " ".repeat(10 - verdict.name().len());
             writeln!(screen, "  {}{padded}{count}", screen.verdict(verdict))?;
         }
+        for (condition, count) in &status.conditions {
+            writeln!(screen, "  {:<13} {count}", printable(condition))?;
+        }
         writeln!(screen, "alarms      {} firing", status.alarms_firing)?;
         let under_way = status.probes_sent.saturating_sub(status.replies + status.misses + status.voids);
         writeln!(

@@ -15,7 +15,7 @@ use crate::sse::Lines;
 /// Longest pause between two attempts to reach an agent that went away.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Write each change of a verdict as it happens, until interrupted
+/// Write each change of a verdict or a condition as it happens, until interrupted
 ///
 /// Reconnects when the agent goes away, and says so on standard error: changes in between are not repeated.
 #[derive(Args, Debug)]
@@ -84,12 +84,12 @@ impl Watch {
             writeln!(screen)?;
         } else {
             let reason = event.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let (from, to) = (screen.verdict(event.from), screen.verdict(event.to));
+            let what = condition(event).unwrap_or_else(|| format!("{from} -> {to}{reason}"));
             writeln!(
                 screen,
-                "{} {} -> {}{reason}  {} {}  {} {}  {}",
+                "{} {what}  {} {}  {} {}  {}",
                 printable(&event.at),
-                screen.verdict(event.from),
-                screen.verdict(event.to),
                 printable(&event.id),
                 printable(&event.name),
                 printable(&event.network),
@@ -99,6 +99,12 @@ impl Watch {
         }
         Ok(screen.flush()?)
     }
+}
+
+/// What an event says of a condition, where it is about one.
+pub(super) fn condition(event: &Event) -> Option<String> {
+    let over = if event.holds == Some(false) { " no more" } else { "" };
+    event.condition.map(|condition| format!("{condition}{over}"))
 }
 
 /// Tries until the agent answers again. What it refuses stays refused.

@@ -125,7 +125,7 @@ impl Heard {
         }
         // Most events are of no interest, and reading one takes longer than looking for a word.
         let Some(event) = data.contains("\"down\"").then(|| serde_json::from_str::<Event>(data).ok()).flatten() else { return };
-        if event.to == Verdict::Down {
+        if event.to == Verdict::Down && event.condition.is_none() {
             match humantime::parse_rfc3339(&event.at) {
                 Ok(at) => self.downs.push(Down { address: event.address, at, heard: SystemTime::now() }),
                 Err(error) => self.broken = Some(format!("an event's time {:?}: {error}", event.at)),

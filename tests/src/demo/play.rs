@@ -203,7 +203,8 @@ impl Run<'_> {
         for arrival in self.receiver.arrivals().split_off(self.heard) {
             self.heard += 1;
             let alarm = &arrival.alarm;
-            let who = format!("{:<10} {:<15}", alarm.host.id, alarm.address);
+            let address = alarm.address.map(|address| address.to_string()).unwrap_or_default();
+            let who = format!("{:<10} {address:<15}", alarm.host.id);
             match self.ledger.hear(&arrival) {
                 Heard::Detected(arrived, verdict) => {
                     let times = format!("{} after it fell silent (verdict after {})", seconds(arrived), seconds(verdict));

@@ -58,10 +58,12 @@ impl Scene {
         let needed = f64::from(options.hosts) / options.interval.as_secs_f64();
         let pps = (2.0 * needed).max(20_000.0) as u64;
         let receive = if options.generic { "generic" } else { "native" };
+        // However small the cloud, each of the silenced hosts is to be told by itself.
         self.write(
             "agent.toml",
             &format!(
                 "listen = \"{listen}\"\nstate_directory = {state:?}\npps = {pps}\nreceive = \"{receive}\"\n\n\
+                 [storm]\nshare = 1.0\n\n\
                  [[network]]\nname = \"{}\"\ninterface = \"{AGENT_INTERFACE}\"\n\n\
                  [[route]]\nname = \"oncall\"\ntype = \"webhook\"\nurl = \"{webhook}\"\n",
                 population::NETWORK

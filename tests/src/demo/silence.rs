@@ -144,10 +144,12 @@ mod tests {
         let alarm = Alarm {
             id: format!("{}.{status}", host.id),
             status: status.into(),
+            kind: "down".into(),
             summary: format!("{} {status}", host.id),
             host: AlarmHost { id: host.id, name: host.name },
             network: "lab".into(),
-            address: host.address,
+            address: Some(host.address.into()),
+            detail: serde_json::Value::Null,
             at: of.clock + after / 2,
             misses: 3,
         };

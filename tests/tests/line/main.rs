@@ -13,6 +13,7 @@ mod life;
 mod restart;
 mod spaces;
 mod stage;
+mod storm;
 mod v6;
 mod vlan;
 mod wire;

@@ -10,10 +10,12 @@ use serde::Serialize;
 use super::Failure;
 use super::endpoint::{Endpoint, EndpointConfig};
 use crate::alarm::config::{AlertmanagerConfig, RouteMistake};
+use crate::alarm::matter::{Matter, What};
 use crate::alarm::notice::{Alarm, Notice, stamp};
 
 /// The labels that identify an alert: nothing here changes while it fires.
-pub(in crate::alarm) const LABELS: [&str; 7] = ["alertname", "network", "address", "host_id", "host", "project", "policy"];
+pub(in crate::alarm) const LABELS: [&str; 9] =
+    ["alertname", "network", "address", "host_id", "host", "project", "policy", "scope", "group"];
 
 /// For how long a resolved alert is repeated, for an Alertmanager that missed it or was restarted.
 pub(in crate::alarm) const REPEAT_RESOLVED: Duration = Duration::from_secs(300);
@@ -66,32 +68,76 @@ impl Alertmanager {
     }
 
     fn body(&self, notices: &[Notice], now: SystemTime) -> Vec<u8> {
-        let addresses: Vec<String> = notices.iter().map(|notice| notice.alarm.subject.address.to_string()).collect();
-        let alerts: Vec<Alert<'_>> = notices.iter().zip(&addresses).map(|(notice, address)| self.alert(notice, address, now)).collect();
+        let text = |notice: &Notice| (notice.alarm.subject.address.to_string(), notice.alarm.subject.matter.group());
+        let texts: Vec<(String, String)> = notices.iter().map(text).collect();
+        let alerts: Vec<Alert<'_>> =
+            notices.iter().zip(&texts).map(|(notice, (address, group))| self.alert(notice, address, group, now)).collect();
         // Strings alone: there is nothing here that JSON could not say.
         serde_json::to_vec(&alerts).unwrap_or_default()
     }
 
-    fn alert<'a>(&'a self, notice: &'a Notice, address: &'a str, now: SystemTime) -> Alert<'a> {
+    fn alert<'a>(&'a self, notice: &'a Notice, address: &'a str, group: &'a str, now: SystemTime) -> Alert<'a> {
         let Alarm { subject, at, .. } = &*notice.alarm;
-        let own: [&str; 7] = ["RollcallHostDown", &subject.network, address, &subject.id, &subject.name, &subject.project, &subject.policy];
+        let what = subject.matter.what();
+        let (scope, group) = match &subject.matter {
+            Matter::Outage(outage) => (outage.scope.name(), group),
+            Matter::Blind { .. } => ("", group),
+            _ => ("", ""),
+        };
+        let address = if what.is_of_address() { address } else { "" };
+        let own: [&str; 9] =
+            [alertname(what), &subject.network, address, &subject.id, &subject.name, &subject.project, &subject.policy, scope, group];
         let mut labels: BTreeMap<&str, &str> = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         labels.extend(LABELS.into_iter().zip(own).filter(|(_, value)| !value.is_empty()));
-        let mut annotations = BTreeMap::from([
-            ("summary", format!("{} ({}) in {} is down", subject.name, subject.address, subject.network)),
-            ("description", format!("{} in {} {}", subject.address, subject.network, notice.silence())),
-        ]);
+        let (host, place) = (format!("{} ({}) in {}", subject.name, subject.address, subject.network), subject.address);
+        let summary = match &subject.matter {
+            Matter::Down => format!("{host} is down"),
+            Matter::Conflict { .. } => format!("{host}: another MAC answers for the address"),
+            Matter::Flapping { .. } => format!("{host} is flapping"),
+            Matter::Outage(outage) => {
+                format!("{} {}: {} of {} addresses fell silent", outage.scope, outage.name, outage.silent, outage.watched)
+            }
+            Matter::Blind { reason, networks } if networks.is_empty() => format!("the agent sees none of its networks: {reason}"),
+            Matter::Blind { reason, networks } => format!("the agent cannot see {}: {reason}", networks.join(", ")),
+        };
+        let description = match what.is_of_address() {
+            true => format!("{place} in {} {}", subject.network, notice.evidence()),
+            false => notice.evidence(),
+        };
+        let mut annotations = BTreeMap::from([("summary", summary), ("description", description)]);
+        if let Matter::Outage(outage) = &subject.matter {
+            let hosts: Vec<String> = outage.hosts.iter().map(|host| format!("{} ({})", host.name, host.address)).collect();
+            annotations.insert("hosts", hosts.join(", "));
+        }
         if !subject.tags.is_empty() {
             annotations.insert("tags", subject.tags.join(", "));
         }
         let generator_url = self.external_url.as_ref().and_then(|base| {
             let mut url = base.clone();
-            url.path_segments_mut().ok()?.pop_if_empty().extend(["v1", "hosts", &subject.id]);
+            match what {
+                What::Outage => {
+                    url.path_segments_mut().ok()?.pop_if_empty().extend(["v1", "hosts"]);
+                    url.query_pairs_mut().append_pair("verdict", "down");
+                }
+                What::Blind => drop(url.path_segments_mut().ok()?.pop_if_empty().extend(["v1", "status"])),
+                _ => drop(url.path_segments_mut().ok()?.pop_if_empty().extend(["v1", "hosts", &subject.id])),
+            }
             Some(url.into())
         });
         // While it fires the end is a promise to send again: kept, it moves on; broken, the alert ends by itself.
         let ends_at = notice.ended.unwrap_or_else(|| now.max(*at) + 4 * self.resend);
         Alert { labels, annotations, starts_at: stamp(*at), ends_at: stamp(ends_at.max(*at)), generator_url }
+    }
+}
+
+/// The alert's name.
+fn alertname(what: What) -> &'static str {
+    match what {
+        What::Down => "RollcallHostDown",
+        What::Conflict => "RollcallAddressConflict",
+        What::Flapping => "RollcallHostFlapping",
+        What::Outage => "RollcallNetworkOutage",
+        What::Blind => "RollcallAgentBlind",
     }
 }
 
@@ -102,8 +148,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::alarm::matter::{Outage, Scope};
     use crate::alarm::notice::Kind;
     use crate::alarm::{RouteConfig, sample};
+    use crate::unit::Blind;
 
     fn route(text: &str) -> Result<Alertmanager, RouteMistake> {
         let text = format!("type = \"alertmanager\"\nname = \"am\"\nurl = \"http://127.0.0.1:9/prefix/\"\n{text}");
@@ -136,5 +184,33 @@ mod tests {
     fn a_bad_external_url_is_a_mistake_of_that_field() {
         let mistake = route("external_url = \"agent.example\"").unwrap_err();
         assert_eq!((mistake.field, mistake.route.as_str()), ("external_url", "am"));
+    }
+
+    #[test]
+    fn other_matters_are_alerts_of_their_own_name_with_identity_alone_in_their_labels() {
+        let route = route("external_url = \"https://agent.example\"").unwrap();
+        let first = |matter: Matter, network: &str| {
+            let mut down = sample::about(matter, 1_000);
+            let subject = Arc::make_mut(&mut down.subject);
+            subject.network = network.into();
+            if !subject.matter.what().is_of_address() {
+                (subject.id, subject.name, subject.project, subject.policy) = Default::default();
+            }
+            let notice = Notice { alarm: Arc::new(Alarm::from(down)), kind: Kind::Firing, ended: None, folded: 0 };
+            serde_json::from_slice::<Value>(&route.body(&[notice], sample::at(1_100))).unwrap()[0].take()
+        };
+        let of_address = |name: &str| json!({"alertname": name, "network": "net-a", "address": "10.0.0.1", "host_id": "i-10.0.0.1", "host": "web", "project": "shop", "policy": "gold"});
+        let conflict = first(Matter::Conflict { expected: None, found: Some("02:00:00:00:00:66".into()) }, "net-a");
+        assert_eq!(conflict["labels"], of_address("RollcallAddressConflict"));
+        assert!(conflict["annotations"]["description"].as_str().unwrap().contains("02:00:00:00:00:66"));
+        let flapping = first(Matter::Flapping { changes: 6, window: Duration::from_secs(600) }, "net-a");
+        assert_eq!(flapping["labels"], of_address("RollcallHostFlapping"));
+        let outage = Outage { scope: Scope::Tag, name: "hypervisor=h1".into(), wave: 1, silent: 25, watched: 40, hosts: vec![] };
+        let outage = first(Matter::Outage(outage), "");
+        assert_eq!(outage["labels"], json!({"alertname": "RollcallNetworkOutage", "scope": "tag", "group": "tag hypervisor=h1"}));
+        assert_eq!(outage["generatorURL"], "https://agent.example/v1/hosts?verdict=down");
+        let blind = first(Matter::Blind { reason: Blind::LinkDown, networks: vec!["net-a".into()] }, "net-a");
+        assert_eq!(blind["labels"], json!({"alertname": "RollcallAgentBlind", "network": "net-a"}));
+        assert_eq!(blind["annotations"]["summary"], "the agent cannot see net-a: link-down");
     }
 }

@@ -27,6 +27,7 @@ impl Log {
                         target: "alarm",
                         route = self.route,
                         status = notice.kind.name(),
+                        kind = subject.matter.what().name(),
                         alarm = %alarm.id,
                         network = ?subject.network,
                         address = %subject.address,

@@ -17,6 +17,7 @@ use super::{Digest, HostView, Record, Table};
 use crate::policy::Policy;
 
 mod amend;
+mod between;
 mod count;
 mod flat;
 mod place;

@@ -1,0 +1,291 @@
+//! Tell: turns the engine's notes into what people and systems hear: events for the API, changes for the alarms.
+//!
+//! One task, one order: when a host is gone from the roster, no later note about its slot finds a host any more. What of it is an alarm
+//! is decided by the stages of [`crate::alarm::Filter`] and [`crate::alarm::Sights`].
+
+mod census;
+mod events;
+mod say;
+mod subject;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tracing::debug;
+
+use self::census::Rolls;
+pub use self::events::Events;
+use self::events::Remembered;
+use crate::alarm::{
+    AgentAlarmConfig, Alarm, Blindness, Change, Fall, Filter, FlapConfig, Group, Key, Matter, Place, Service, Sights, StormConfig, Told,
+    Turn, What,
+};
+use crate::clock::{self, Mono, from_unix_ms, unix_ms};
+use crate::engine::{Conditioned, Note, Sight, Turned};
+use crate::policy::Policy;
+use crate::roster::Roster;
+use crate::unit::{Blind, Condition};
+use crate::view::View;
+
+/// Notes that are told between two looks at what else the thread has to do: a tenth of a millisecond, or two.
+const BATCH: usize = 256;
+/// Between two looks at what waits to be told.
+const TICK: Duration = Duration::from_millis(100);
+/// After a restart a conflict that is not seen again for so long is over.
+const CONFLICT_RESUMED: Duration = Duration::from_secs(300);
+
+/// What the teller must know beside the engine's notes.
+#[derive(Debug, Default)]
+pub struct Telling {
+    /// `[storm]`.
+    pub storm: StormConfig,
+    /// `[flapping]`.
+    pub flapping: FlapConfig,
+    /// `[agent_alarm]`.
+    pub agent_alarm: AgentAlarmConfig,
+    /// The names of all routes.
+    pub routes: Vec<String>,
+    /// Alarms that fired before the start and are about more than silence.
+    pub resumed: Vec<Arc<Alarm>>,
+}
+
+/// The task's state.
+pub struct Teller {
+    view: Arc<View>,
+    alarms: Service,
+    events: Arc<Events>,
+    roster: Arc<Roster>,
+    /// The table's policies, and their names, each shared by all that is remembered under it.
+    policies: Vec<(Arc<str>, Arc<Policy>)>,
+    /// Names of the table's networks, likewise.
+    networks: Vec<Arc<str>>,
+    filter: Filter,
+    sights: Sights,
+    rolls: Rolls,
+    /// How the tags begin that make groups.
+    tag: Arc<str>,
+    /// Who hears of the agent's own faults.
+    routes: Vec<String>,
+    /// The window of flapping.
+    flapping: Duration,
+    /// How long an outage of before the start may take to show whether it lasts, beside what its policies take.
+    window: Duration,
+    /// Alarms of before the start that wait for the first table.
+    resumed: Vec<Arc<Alarm>>,
+    /// Conflicts of before the start, by slot, and until when they must be seen again.
+    conflicts: BTreeMap<u32, Mono>,
+    /// What is being told; kept for its memory.
+    told: Vec<Told>,
+}
+
+impl Teller {
+    /// A teller that knows no host yet.
+    pub fn new(view: Arc<View>, alarms: Service, events: Arc<Events>, telling: Telling) -> Self {
+        let Telling { storm, flapping, agent_alarm, routes, resumed } = telling;
+        let (roster, policies, networks, conflicts, told) = Default::default();
+        let mut teller = Teller {
+            view,
+            alarms,
+            events,
+            roster,
+            policies,
+            networks,
+            rolls: Rolls::new(&storm.tag),
+            tag: storm.tag.as_str().into(),
+            window: storm.window,
+            flapping: flapping.window,
+            filter: Filter::new(storm, flapping),
+            sights: Sights::new(agent_alarm.hold),
+            routes: agent_alarm.routes.unwrap_or(routes),
+            resumed: vec![],
+            conflicts,
+            told,
+        };
+        for alarm in resumed {
+            match &alarm.subject.matter {
+                Matter::Blind { reason, networks } => {
+                    let since_ms = unix_ms(alarm.since);
+                    let blindness = Blindness { networks: networks.clone(), reason: *reason, since_ms };
+                    teller.sights.resume(blindness, clock::now());
+                }
+                _ => teller.resumed.push(alarm),
+            }
+        }
+        teller
+    }
+
+    /// Tells until the engine is gone.
+    pub async fn run(mut self, mut notes: mpsc::UnboundedReceiver<Note>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut every = tokio::time::interval(TICK);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                received = notes.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                    for note in batch.drain(..) {
+                        self.tell(note).await;
+                    }
+                    // When a million addresses turn at once, the calls and the alarms get their share of the thread.
+                    tokio::task::yield_now().await;
+                }
+                _ = every.tick(), if !self.is_idle() => self.tick(clock::now(), unix_ms(SystemTime::now())),
+            }
+        }
+    }
+
+    /// Tells one note.
+    pub async fn tell(&mut self, note: Note) {
+        match note {
+            Note::Turn(turned) => self.turn(turned, clock::now()),
+            Note::Condition(conditioned) => self.condition(conditioned),
+            Note::Sight(sight) => self.sight(sight, clock::now()),
+            Note::Roster(roster, gone) => self.take_roster(roster, gone).await,
+            Note::Done(done, result) => {
+                self.view.roster.store(self.roster.clone());
+                // The one who asked may have hung up.
+                let _ = done.send(result);
+            }
+            Note::Spent(spent) => drop(tokio::task::spawn_blocking(move || drop(spent))),
+        }
+    }
+
+    async fn take_roster(&mut self, roster: Arc<Roster>, gone: Vec<Key>) {
+        let at = from_unix_ms(unix_ms(SystemTime::now()));
+        let mut slots = Vec::with_capacity(gone.len());
+        for (told, key) in gone.into_iter().enumerate() {
+            if told % BATCH == BATCH - 1 {
+                tokio::task::yield_now().await;
+            }
+            slots.extend(self.roster.table.find(&key.network, key.address).and_then(|record| self.roster.slot(record)));
+            self.alarms.send(Change::Forgotten { key, at });
+        }
+        slots.sort_unstable();
+        self.events.forget(&slots);
+        for (told, slot) in slots.into_iter().enumerate() {
+            if told % (16 * BATCH) == 16 * BATCH - 1 {
+                tokio::task::yield_now().await;
+            }
+            self.filter.forget(slot);
+            self.conflicts.remove(&slot);
+            self.view.marks.clear(slot);
+        }
+        let known = std::mem::take(&mut self.policies);
+        let shared = |policy: &Policy| {
+            let name = || policy.name.as_str().into();
+            let name = known.iter().find(|(name, _)| **name == *policy.name).map_or_else(name, |(name, _)| name.clone());
+            let same = known.iter().find(|(_, known)| **known == *policy).map(|(_, known)| known.clone());
+            (name, same.unwrap_or_else(|| Arc::new(policy.clone())))
+        };
+        self.policies = roster.table.policies().iter().map(shared).collect();
+        let known = std::mem::take(&mut self.networks);
+        let name = |name: &str| known.iter().find(|known| ***known == *name).cloned().unwrap_or_else(|| name.into());
+        self.networks = roster.table.networks().map(name).collect();
+        self.rolls.take(roster.clone());
+        self.roster = roster;
+        self.resume(clock::now());
+    }
+
+    /// Takes up, with the first table, what fired before the start.
+    fn resume(&mut self, now: Mono) {
+        let bounds = self.roster.table.policies().iter().map(Policy::detection_bound);
+        let until = now + self.window + bounds.max().unwrap_or_default();
+        for alarm in std::mem::take(&mut self.resumed) {
+            let subject = &alarm.subject;
+            let slot = || self.roster.table.find(&subject.network, subject.address).and_then(|record| self.roster.slot(record));
+            match (&subject.matter, subject.matter.what().is_of_address().then(slot).flatten()) {
+                (Matter::Flapping { .. }, Some(slot)) => {
+                    self.filter.resume_flapping(slot, now);
+                    self.view.marks.set(slot, Condition::Flapping, true);
+                }
+                (Matter::Conflict { .. }, Some(slot)) => {
+                    self.conflicts.insert(slot, now + CONFLICT_RESUMED);
+                    self.view.marks.set(slot, Condition::Conflict, true);
+                }
+                (Matter::Outage(outage), _) if let Some(group) = Group::named(outage.scope, &outage.name, &subject.network) => {
+                    self.filter.resume_outage(group, outage.wave, subject.routes.clone(), until);
+                }
+                _ => self.alarms.send(Change::Up { key: subject.key(), at: SystemTime::now() }),
+            }
+        }
+    }
+
+    fn turn(&mut self, turned: Turned, now: Mono) {
+        let Some(record) = self.roster.record(turned.slot) else { return };
+        let table = &self.roster.table;
+        debug!(target: "verdict", host = %table.host(record.host()).id(), network = %table.network(record.network()), address = %record.address(), from = %turned.from, to = %turned.to, reason = turned.blind.map(Blind::name));
+        let Turned { at_ms, slot, from, to, blind, misses, since_ms, last_reply_ms } = turned;
+        let policy = &self.policies[usize::from(record.policy())];
+        self.events.push(Remembered { at_ms, policy: policy.0.clone(), slot, from, to, blind, begun: None }, table, &record);
+        let (network, roster) = (&self.networks[usize::from(record.network())], &self.roster);
+        let place = || Place {
+            network: network.clone(),
+            address: record.address(),
+            tag: census::tag_of(&roster.table, &record, &self.tag).map(Arc::from),
+            policy: policy.1.clone(),
+        };
+        let fall = Fall { at_ms, since_ms, last_reply_ms, misses };
+        self.filter.turn(Turn { who: slot, from, to, fall }, place, &mut self.rolls, now, &mut self.told);
+        self.say();
+    }
+
+    /// A condition began or ended. Said twice it is said once.
+    fn condition(&mut self, conditioned: Conditioned) {
+        let Conditioned { slot, condition, holds, macs, at_ms } = conditioned;
+        let Some(record) = self.roster.record(slot) else { return };
+        let resumed = condition == Condition::Conflict && self.conflicts.remove(&slot).is_some();
+        if !self.mark(slot, &record, condition, holds, at_ms) && !resumed {
+            return;
+        }
+        match (condition, holds) {
+            (Condition::Conflict, true) => {
+                let mac = |mac: crate::unit::Mac| Some(mac.to_string());
+                let (expected, found) = macs.map_or((None, None), |(expected, found)| (mac(expected), mac(found)));
+                let fall = Fall { at_ms, since_ms: at_ms, ..Fall::default() };
+                let down = subject::address(&self.roster, &record, Matter::Conflict { expected, found }, fall);
+                self.alarms.send(Change::Down(down));
+            }
+            (Condition::Conflict, false) => self.end(&record, What::Conflict, at_ms),
+            _ => {}
+        }
+    }
+
+    fn sight(&mut self, sight: Sight, now: Mono) {
+        let Sight { network, blind, at_ms } = sight;
+        let name = match network {
+            Some(number) => self.view.networks.get(usize::from(number)).map(|network| network.name.as_str()),
+            None => Some(""),
+        };
+        if let Some(name) = name {
+            self.sights.sight(name, blind, at_ms, now);
+            self.filter.sight(name, blind.is_none(), now);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.filter.is_idle() && self.sights.is_idle() && self.conflicts.is_empty()
+    }
+
+    /// Tells what time brings.
+    fn tick(&mut self, now: Mono, wall_ms: u64) {
+        self.rolls.tick();
+        self.filter.tick(&mut self.rolls, now, wall_ms, &mut self.told);
+        self.say();
+        for seen in self.sights.tick(now) {
+            self.say_seen(seen, wall_ms);
+        }
+        let over: Vec<u32> = self.conflicts.iter().filter(|(_, until)| **until <= now).map(|(slot, _)| *slot).collect();
+        for slot in over {
+            self.condition(Conditioned { slot, condition: Condition::Conflict, holds: false, macs: None, at_ms: wall_ms });
+            self.conflicts.remove(&slot);
+        }
+    }
+}
+
+/// The longest that the stage may take to flush when the agent stops; the whole stop takes less than a second.
+pub const FLUSH: Duration = Duration::from_millis(600);
