@@ -45,7 +45,7 @@
 //! | `since` | time | when the first missed probe was sent |
 //! | `last_reply` | time or null | when the address answered last |
 //! | `ended` | time or null | when the alarm ended; null while `firing` |
-//! | `misses` | number | misses in a row that made the verdict |
+//! | `misses` | number | misses that made the verdict |
 //! | `interval_seconds`, `timeout_seconds` | number | how it was probed |
 //! | `folded` | number | further outages of this address between `at` and now that were not told apart, because the receiver was away |
 //!

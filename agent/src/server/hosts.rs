@@ -252,6 +252,6 @@ fn address_detail(agent: &Agent, roster: &Roster, arrays: &Arrays, index: u32, n
         other_mac: other.as_ref().map(|(mac, times)| (mac.as_str(), *times)),
         evidence: evidence.as_ref(),
     });
-    let (recent, changes) = (agent.view.recent(slot), agent.events.of(roster, index));
+    let (recent, changes) = (agent.view.recent(slot).marks(), agent.events.of(roster, index));
     Some(AddressDetail { recent, last_reply, other_mac: other.map(|(mac, _)| mac), evidence, explanation, changes, now })
 }
