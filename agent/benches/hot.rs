@@ -8,6 +8,7 @@ use divan::{Bencher, black_box};
 use rollcall_agent::clock::Mono;
 use rollcall_agent::packet::{LEN_MAX, Sender, Templates};
 use rollcall_agent::policy::{Method, Policy};
+use rollcall_agent::recent::Recent;
 use rollcall_agent::schedule::{Schedule, Timing};
 use rollcall_agent::table::{Table, Writer};
 use rollcall_agent::unit::Mac;
@@ -29,7 +30,9 @@ fn policy() -> Policy {
         timeout: Duration::from_millis(300),
         confirm_interval: Duration::from_millis(200),
         down_after: 3,
+        down_of: 3,
         up_after: 2,
+        up_of: 2,
         method: Method::Arp,
         alarm: vec![],
     }
@@ -75,7 +78,7 @@ fn judge(bencher: Bencher) {
             if board::newest(word) == 7 {
                 rtt += board::rtt(word);
             }
-            black_box(judgement.judge(outcome, thresholds));
+            black_box(judgement.judge(outcome, thresholds, Recent::default()));
         }
         rtt
     });

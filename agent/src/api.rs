@@ -47,7 +47,7 @@ pub struct AddressReport {
     pub since: String,
     /// RTT of the last reply, in seconds.
     pub rtt_seconds: Option<f64>,
-    /// Misses in a row, now.
+    /// Misses that count against it now: in a row, or of the last `down_of` probes.
     pub misses: u32,
     /// What holds beside the verdict, joined by commas: `conflict`, `flapping`, `icmp-filtered`, `asymmetric`.
     #[serde(default)]

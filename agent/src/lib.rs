@@ -25,6 +25,8 @@ pub mod policy;
 #[cfg(feature = "dataplane")]
 pub mod priority;
 #[cfg(feature = "dataplane")]
+pub mod recent;
+#[cfg(feature = "dataplane")]
 pub mod register;
 #[cfg(feature = "dataplane")]
 pub mod reply;

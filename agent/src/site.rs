@@ -82,7 +82,9 @@ mod tests {
             timeout: Duration::from_millis(50),
             confirm_interval: Duration::from_millis(50),
             down_after: 3,
+            down_of: 3,
             up_after: 2,
+            up_of: 2,
             method: Method::Arp,
             alarm: vec!["log".into(), "pager".into()],
         });

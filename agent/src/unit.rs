@@ -109,7 +109,7 @@ pub enum Verdict {
     Up,
     /// It missed a probe and is being confirmed.
     Suspect,
-    /// It missed `down_after` probes in a row.
+    /// It missed `down_after` of its last `down_of` probes.
     Down,
     /// The agent cannot tell, and says why.
     Unknown,

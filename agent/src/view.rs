@@ -12,6 +12,7 @@ use rollcall_agent_ebpf::reason;
 
 use crate::clock::Mono;
 use crate::condition::Marks;
+use crate::recent::Recent;
 use crate::reply::Arrays;
 use crate::roster::{Group, Roster};
 use crate::unit::{Blind, Verdict};
@@ -43,7 +44,7 @@ impl<T: Default> Slots<T> {
     }
 }
 
-/// The verdict of an address as it is shown, in one word: milliseconds since the Unix epoch (48 bits), misses in a row (8), reason of
+/// The verdict of an address as it is shown, in one word: milliseconds since the Unix epoch (48 bits), misses (8), reason of
 /// blindness (4), verdict (4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {
@@ -51,7 +52,7 @@ pub struct Shown {
     pub verdict: Verdict,
     /// Why it is unknown.
     pub blind: Option<Blind>,
-    /// Misses in a row.
+    /// Misses behind the verdict: in a row, or among the last `down_of` outcomes.
     pub misses: u8,
     /// Since when, in milliseconds since the Unix epoch.
     pub since_ms: u64,
@@ -207,8 +208,8 @@ pub struct View {
     pub arrays: ArcSwap<Arrays>,
     /// [`Shown`] of each slot.
     pub verdicts: Slots<AtomicU64>,
-    /// What became of the last probes of each slot: a one, then the outcomes of up to 31 probes, the newest in the lowest bit,
-    /// one for a reply (low half); the engine's stamp of the last answered one (high half).
+    /// What became of the last probes of each slot, as [`Recent`] (low half); the engine's stamp of the last answered one (high
+    /// half).
     recent: Slots<AtomicU64>,
     /// What holds of few addresses beside the verdict.
     pub marks: Marks,
@@ -286,14 +287,14 @@ impl View {
     pub fn note_reply(&self, slot: u32, stamp: u32) {
         let recent = self.recent.at(slot);
         let word = recent.load(Ordering::Relaxed);
-        recent.store(u64::from(outcome(word as u32, true)) | u64::from(stamp) << 32, Ordering::Relaxed);
+        recent.store(u64::from(Recent::of(word as u32).and(true).word()) | u64::from(stamp) << 32, Ordering::Relaxed);
     }
 
     /// Notes that a probe was missed; only the engine does.
     pub fn note_miss(&self, slot: u32) {
         let recent = self.recent.at(slot);
         let word = recent.load(Ordering::Relaxed);
-        recent.store(u64::from(outcome(word as u32, false)) | word >> 32 << 32, Ordering::Relaxed);
+        recent.store(u64::from(Recent::of(word as u32).and(false).word()) | word >> 32 << 32, Ordering::Relaxed);
     }
 
     /// The engine's stamp of the last probe that was answered; 0: none yet.
@@ -309,9 +310,9 @@ impl View {
         (stamp != 0).then(|| wall_ms.saturating_sub(u64::from(age) * 10))
     }
 
-    /// The last outcomes of a slot, oldest first: `!` for a reply, `.` for a miss.
-    pub fn recent(&self, slot: u32) -> String {
-        marks(self.recent.at(slot).load(Ordering::Relaxed) as u32)
+    /// The last outcomes of a slot.
+    pub fn recent(&self, slot: u32) -> Recent {
+        Recent::of(self.recent.at(slot).load(Ordering::Relaxed) as u32)
     }
 
     /// Begins to fetch what [`View::note_reply`] touches.
@@ -325,17 +326,6 @@ impl View {
     }
 }
 
-/// One more outcome behind the others. The highest bit that is set only says how many there are.
-const fn outcome(bits: u32, reply: bool) -> u32 {
-    let (bits, full) = (if bits == 0 { 1 } else { bits }, 1 << 31);
-    (bits << 1) | reply as u32 | bits & full
-}
-
-fn marks(bits: u32) -> String {
-    let count = u32::BITS - bits.max(1).leading_zeros() - 1;
-    (0..count).rev().map(|bit| if bits >> bit & 1 == 1 { '!' } else { '.' }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,15 +333,6 @@ mod tests {
     #[test]
     fn empty_word_is_pending_never_down() {
         assert_eq!(Shown::from_word(0).verdict, Verdict::Pending);
-    }
-
-    #[test]
-    fn outcomes_are_remembered_in_order_and_the_oldest_goes_first() {
-        assert_eq!(marks(0), "");
-        let few = [false, true, false].into_iter().fold(0, outcome);
-        assert_eq!(marks(few), ".!.");
-        let many = (0..100).fold(few, |bits, probe| outcome(bits, probe != 98));
-        assert_eq!(marks(many), format!("{}.!", "!".repeat(29)));
     }
 
     #[test]

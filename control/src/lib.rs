@@ -11,6 +11,7 @@ pub mod failure;
 pub mod hosts;
 pub mod lists;
 pub mod mistake;
+pub mod odds;
 pub mod policies;
 pub mod progress;
 pub mod screen;

@@ -21,14 +21,16 @@ pub(crate) fn toml(policy: &Policy) -> String {
     let time = humantime::format_duration;
     format!(
         "[[policy]]\nname = \"{}\"\ninterval = \"{}\"\nmethod = \"{}\"\ntimeout = \"{}\"\nconfirm_interval = \"{}\"\n\
-         down_after = {}\nup_after = {}\nalarm = {:?}\n",
+         down_after = {}\ndown_of = {}\nup_after = {}\nup_of = {}\nalarm = {:?}\n",
         policy.name,
         time(policy.interval),
         policy.method,
         time(policy.timeout),
         time(policy.confirm_interval),
         policy.down_after,
+        policy.down_of,
         policy.up_after,
+        policy.up_of,
         policy.alarm,
     )
 }

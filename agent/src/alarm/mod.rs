@@ -48,7 +48,7 @@
 //! | `since` | time | when the first missed probe was sent (`outage`: by the first of them); since when, of other kinds |
 //! | `last_reply` | time or null | when the address answered last |
 //! | `ended` | time or null | when the alarm ended; null while `firing` |
-//! | `misses` | number | misses in a row that made the verdict; 0 of other kinds than `down` |
+//! | `misses` | number | misses that made the verdict; 0 of other kinds than `down` |
 //! | `interval_seconds`, `timeout_seconds` | number | how it was probed; 0 where `host` is null |
 //! | `folded` | number | further outages of this address between `at` and now that were not told apart, because the receiver was away |
 //! | `detail` | object or null | what there is to be said of other kinds than `down`, as below |

@@ -89,7 +89,7 @@ pub struct Alarm {
     /// When the address answered last.
     #[serde(with = "humantime_serde")]
     pub last_reply: Option<SystemTime>,
-    /// Misses in a row that made the verdict.
+    /// Misses that made the verdict.
     pub misses: u32,
     /// The policy's interval.
     #[serde(with = "humantime_serde")]

@@ -90,7 +90,7 @@ impl Notice {
     /// The evidence: how many probes were missed, how they were sent, and when it answered last.
     pub fn silence(&self) -> String {
         let Alarm { misses, interval, timeout, since, last_reply, .. } = &*self.alarm;
-        let probes = if *misses == 1 { "probe" } else { "probes in a row" };
+        let probes = if *misses == 1 { "probe" } else { "probes" };
         let last = last_reply.map_or_else(|| "no reply since the agent started".into(), |at| format!("last reply {}", stamp(at)));
         format!(
             "missed {misses} {probes} (interval {}, timeout {}), silent since {}, {last}",
@@ -179,7 +179,7 @@ mod tests {
         let firing = Notice { alarm: alarm.clone(), kind: Kind::Firing, ended: None, folded: 0 }.summary();
         assert_eq!(
             firing,
-            "web\u{fffd}1 (i-10.0.0.1) is down: 10.0.0.1 in net-a missed 3 probes in a row (interval 1s, timeout 300ms), \
+            "web\u{fffd}1 (i-10.0.0.1) is down: 10.0.0.1 in net-a missed 3 probes (interval 1s, timeout 300ms), \
              silent since 1970-01-01T00:16:39.000Z, last reply 1970-01-01T00:16:38.000Z"
         );
         let ended = Some(alarm.since + Duration::from_secs(75));

@@ -156,6 +156,9 @@ impl Engine {
         let Assignment { slot, group, .. } = assignment;
         let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.is_live()) else { return };
         cell.group = group;
+        if let Some(class) = self.classes.get(group) {
+            cell.judgement.adopt(class.thresholds, self.view.recent(slot));
+        }
         let routed = cell.has(Mark::Routed);
         let (mut aim, mut way) = match self.aim(roster, assignment) {
             Ok(aim) => aim,

@@ -155,7 +155,7 @@ impl Engine {
         }
         let cell = &mut self.cells[slot as usize];
         let misses = cell.judgement.misses();
-        let turn = cell.judgement.judge(outcome, class.thresholds);
+        let turn = cell.judgement.judge(outcome, class.thresholds, self.view.recent(slot));
         let judgement = cell.judgement;
         match turn {
             Some(turn) => self.turned(slot, turn),

@@ -35,7 +35,7 @@ pub struct Turned {
     pub to: Verdict,
     /// Why it is unknown.
     pub blind: Option<Blind>,
-    /// Misses in a row.
+    /// Misses behind the verdict.
     pub misses: u8,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: u64,

@@ -15,7 +15,9 @@ fn policy(name: &str, interval_ms: u64) -> Policy {
         timeout: Duration::from_millis(100),
         confirm_interval: Duration::from_millis(100),
         down_after: 3,
+        down_of: 3,
         up_after: 1,
+        up_of: 1,
         method: Method::Arp,
         alarm: vec![],
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::api::Evidence;
 use crate::condition::Conditions;
-use crate::policy::Policy;
+use crate::policy::{Policy, Quorum};
 use crate::unit::{Blind, Condition, Verdict};
 
 /// What there is to be said of an address.
@@ -68,10 +68,11 @@ fn verdict(subject: &Subject<'_>) -> String {
         None => "it has answered no probe since the agent runs".into(),
     };
     let misses = plural(subject.misses, "probe", "probes");
+    let misses = if subject.policy.down().is_run() { format!("{misses} in a row") } else { misses };
     match (subject.verdict, subject.reason) {
         (Verdict::Up, _) => format!("up since {since}: it answers; {last}"),
-        (Verdict::Down, _) => format!("down since {since}: {misses} in a row without an answer in time; {last}"),
-        (Verdict::Suspect, _) => format!("suspect since {since}: {misses} in a row without an answer in time; {last}"),
+        (Verdict::Down, _) => format!("down since {since}: {misses} without an answer in time; {last}"),
+        (Verdict::Suspect, _) => format!("suspect since {since}: {misses} without an answer in time; {last}"),
         (Verdict::Pending, _) => format!("pending since {since}: too few probes yet to say anything"),
         (Verdict::Unknown, Some(blind)) => format!("unknown since {since}: {}; {last}", why(blind)),
         (Verdict::Unknown, None) => format!("unknown since {since}; {last}"),
@@ -94,14 +95,21 @@ fn why(blind: Blind) -> &'static str {
 fn policy(policy: &Policy) -> String {
     let text = |duration: Duration| humantime::format_duration(duration).to_string();
     format!(
-        "policy {}: {} every {}, answers within {}; {} in a row without one make it down, {} in a row make it up again",
+        "policy {}: {} every {}, answers within {}; {} without one make it down, {} make it up again",
         policy.name,
         policy.method,
         text(policy.interval),
         text(policy.timeout),
-        plural(policy.down_after.into(), "probe", "probes"),
-        plural(policy.up_after.into(), "answer", "answers"),
+        share(policy.down(), "probe", "probes"),
+        share(policy.up(), "answer", "answers"),
     )
+}
+
+fn share(quorum: Quorum, one: &str, many: &str) -> String {
+    match quorum.is_run() {
+        true => format!("{} in a row", plural(quorum.count.into(), one, many)),
+        false => format!("{} of the last {}", plural(quorum.count.into(), one, many), quorum.of),
+    }
 }
 
 fn change(subject: &Subject<'_>) -> String {
@@ -110,8 +118,14 @@ fn change(subject: &Subject<'_>) -> String {
     let bound = humantime::format_duration(policy.detection_bound());
     match (subject.verdict, subject.reason) {
         (Verdict::Up | Verdict::Pending, _) => format!("should it fall silent it is down within {bound}"),
-        (Verdict::Suspect, _) => format!("one answer makes it up, {} without one down", plural(more, "more probe", "more probes")),
-        (Verdict::Down, _) => format!("{} in a row would make it up", plural(policy.up_after.into(), "answer", "answers")),
+        (Verdict::Suspect, _) => {
+            let up = match policy.down().slack() {
+                0 => "one answer makes it up".into(),
+                slack => format!("{} answers in a row make it up", slack + 1),
+            };
+            format!("{up}, {} without one down", plural(more, "more probe", "more probes"))
+        }
+        (Verdict::Down, _) => format!("{} would make it up", share(policy.up(), "answer", "answers")),
         (Verdict::Unknown, Some(Blind::NoNetwork)) => "a [[network]] of that name in the agent's configuration would change it".into(),
         (Verdict::Unknown, Some(Blind::NoSource)) => {
             "an address on the agent's interface, `source` or `source_v6` in its configuration, or method arp would change it".into()
@@ -156,7 +170,9 @@ mod tests {
             timeout: Duration::from_millis(300),
             confirm_interval: Duration::from_millis(200),
             down_after: 3,
+            down_of: 3,
             up_after: 2,
+            up_of: 2,
             method: Method::Icmp,
             alarm: vec![],
         }
@@ -197,6 +213,16 @@ mod tests {
                 "2 answers in a row would make it up",
             ]
         );
+    }
+
+    #[test]
+    fn windows_of_outcomes_are_named_where_there_are_any() {
+        let policy = Policy { down_of: 5, up_of: 3, ..gold() };
+        let sentences = explain(&Subject { misses: 2, ..subject(Verdict::Suspect, &policy) });
+        assert!(sentences[0].contains(": 2 probes without an answer in time;"), "{sentences:?}");
+        assert!(sentences[1].ends_with("3 probes of the last 5 without one make it down, 2 answers of the last 3 make it up again"));
+        assert_eq!(sentences.last().unwrap(), "3 answers in a row make it up, 1 more probe without one down");
+        assert_eq!(explain(&subject(Verdict::Down, &policy)).pop().unwrap(), "2 answers of the last 3 would make it up");
     }
 
     #[test]

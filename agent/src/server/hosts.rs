@@ -260,6 +260,6 @@ fn address_detail(agent: &Agent, roster: &Roster, arrays: &Arrays, index: u32, n
         evidence: evidence.as_ref(),
         conditions: now.conditions,
     });
-    let (recent, changes) = (agent.view.recent(slot), agent.events.of(roster, index));
+    let (recent, changes) = (agent.view.recent(slot).marks(), agent.events.of(roster, index));
     Some(AddressDetail { recent, last_reply, other_mac: other.map(|(mac, _)| mac), evidence, explanation, changes, now })
 }

@@ -79,7 +79,7 @@ pub(super) fn assemble(writer: &Writer) -> Result<Vec<u8>, WriteError> {
             down_after: policy.down_after,
             up_after: policy.up_after,
             method: policy.method.code(),
-            reserved: 0,
+            slack: policy.down().slack() | policy.up().slack() << 4,
             first_route: U32::new(spans.len() as u32),
             routes: U32::new(policy.alarm.len() as u32),
         });

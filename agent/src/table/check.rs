@@ -334,9 +334,6 @@ fn policies(table: &Table) -> Result<Vec<Policy>, TableError> {
         let Some(method) = Method::ALL.into_iter().find(|method| method.code() == row.method) else {
             return Err(malformed(format!("policy {name:?}: method {}", row.method)));
         };
-        if row.reserved != 0 {
-            return Err(malformed(format!("policy {name:?}: a reserved byte is not zero")));
-        }
         let first = row.first_route.get() as usize;
         let policy = Policy {
             name,
@@ -344,7 +341,9 @@ fn policies(table: &Table) -> Result<Vec<Policy>, TableError> {
             timeout: milliseconds(row.timeout),
             confirm_interval: milliseconds(row.confirm_interval),
             down_after: row.down_after,
+            down_of: row.down_after.saturating_add(row.slack & 0xf),
             up_after: row.up_after,
+            up_of: row.up_after.saturating_add(row.slack >> 4),
             method,
             alarm: (first..first + row.routes.get() as usize).map(|at| table.text(table.span(at)).to_owned()).collect(),
         };

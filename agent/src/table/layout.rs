@@ -94,9 +94,10 @@ pub(super) struct PolicyRow {
     pub(super) confirm_interval: U32,
     pub(super) down_after: u8,
     pub(super) up_after: u8,
-    /// 1: ARP, 2: ICMP.
+    /// [`crate::policy::Method::code`].
     pub(super) method: u8,
-    pub(super) reserved: u8,
+    /// By how many outcomes more than `down_after` are looked at (low half), and than `up_after` (high half).
+    pub(super) slack: u8,
     pub(super) first_route: U32,
     pub(super) routes: U32,
 }

@@ -54,6 +54,10 @@ pub(super) fn policy(policy: &Policy) -> u128 {
         bytes.extend((time.as_millis() as u64).to_le_bytes());
     }
     bytes.extend([policy.down_after, policy.up_after, policy.method.code()]);
+    // Nothing where all is in a row: such a policy has the term that it had before there was anything else.
+    if !(policy.down().is_run() && policy.up().is_run()) {
+        bytes.extend([b'/', policy.down_of, policy.up_of]);
+    }
     for text in std::iter::once(&policy.name).chain(&policy.alarm) {
         bytes.extend((text.len() as u32).to_le_bytes());
         bytes.extend(text.as_bytes());

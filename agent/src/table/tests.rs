@@ -11,7 +11,9 @@ fn policy(name: &str) -> Policy {
         timeout: Duration::from_millis(300),
         confirm_interval: Duration::from_millis(200),
         down_after: 3,
+        down_of: 3,
         up_after: 2,
+        up_of: 2,
         method: Method::Arp,
         alarm: vec!["log".into(), "pager".into()],
     }
@@ -272,7 +274,7 @@ fn the_writer_refuses_what_a_table_cannot_hold() {
     assert_eq!(error.to_string(), r#"10.0.0.2 in network "red" is there twice: for host "vm-2" and for host "vm-9""#);
     let conflict = [ROWS[0], ("vm-2", "other", "p1", &["a=b", "web"], "red", "10.0.0.3", "gold")];
     assert_eq!(written(&conflict, &[policy("gold")]).unwrap_err(), WriteError::HostConflict { id: "vm-2".into() });
-    let twice = [policy("gold"), policy("tin"), Policy { down_after: 5, ..policy("gold") }];
+    let twice = [policy("gold"), policy("tin"), Policy { down_after: 5, down_of: 5, ..policy("gold") }];
     let mut rows = vec![ROWS[0], ROWS[3]];
     assert!(written(&rows, &twice).is_ok(), "the second gold is used by nobody");
     rows[0].0 = "";
@@ -281,6 +283,20 @@ fn the_writer_refuses_what_a_table_cannot_hold() {
     assert!(matches!(written(&rows, &twice), Err(WriteError::Text { field: "id", .. })));
     let slow = Policy { interval: Duration::from_millis(50), ..policy("gold") };
     assert!(matches!(written(&ROWS[..1], &[slow]), Err(WriteError::Policy { .. })));
+}
+
+#[test]
+fn windows_of_outcomes_survive_the_table_and_cost_nothing_where_there_are_none() {
+    let window = |down_of, up_of| Policy { down_of, up_of, ..policy("gold") };
+    let of = |gold| written(&ROWS, &[gold, policy("tin")]).unwrap();
+    let gold = |table: &Table| table.policies()[0].clone();
+    for (down_of, up_of) in [(3, 2), (5, 2), (3, 4), (18, 17)] {
+        let table = Table::from_bytes(of(window(down_of, up_of)).bytes()).unwrap();
+        assert_eq!(gold(&table), window(down_of, up_of));
+        assert_eq!(table.digest() == of(policy("gold")).digest(), (down_of, up_of) == (3, 2), "{down_of} {up_of}");
+    }
+    assert_ne!(of(window(4, 2)).digest(), of(window(3, 3)).digest());
+    assert!(matches!(written(&ROWS, &[window(19, 2), policy("tin")]), Err(WriteError::Policy { .. })));
 }
 
 #[test]
@@ -339,7 +355,7 @@ fn a_delta_carries_only_what_changed() {
     rows[3].6 = "gold";
     let delta = Delta::between(&base, &table(&rows));
     assert_eq!((delta.removed(), delta.changed().len(), delta.changed().hosts()), (1, 1, 1));
-    let slower = written(&ROWS, &[Policy { down_after: 9, ..policy("gold") }, policy("tin")]).unwrap();
+    let slower = written(&ROWS, &[Policy { down_after: 9, down_of: 9, ..policy("gold") }, policy("tin")]).unwrap();
     let delta = Delta::between(&base, &slower);
     assert_eq!((delta.removed(), delta.changed().len()), (0, 0), "a policy's content travels alone");
 }

@@ -161,7 +161,7 @@ mod tests {
         let ms = Duration::from_millis;
         let (interval, timeout, confirm_interval) = (Duration::from_secs(interval), ms(300), ms(200));
         let (name, alarm, method) = (name.into(), vec![route.into()], Method::Arp);
-        Policy { name, interval, timeout, confirm_interval, down_after: 3, up_after: 2, method, alarm }
+        Policy { name, interval, timeout, confirm_interval, down_after: 3, down_of: 3, up_after: 2, up_of: 2, method, alarm }
     }
 
     fn rolls() -> Rolls {

@@ -142,7 +142,8 @@ impl PolicyFile {
 /// A policy of its own settings, else those of `[defaults]`, else the built-in ones.
 ///
 /// Built in: interval 1s, timeout 300ms or the interval if that is shorter, confirm_interval 200ms or half the timeout if that
-/// is longer (at most the interval), down_after 3, up_after 2, method arp, alarm ["log"].
+/// is longer (at most the interval), down_after 3, up_after 2, both in a row, method arp, alarm ["log"]. A `down_of` of `[defaults]`
+/// goes with its `down_after`: a policy with a `down_after` of its own alone means in a row. Likewise `up_of`.
 fn complete(name: &str, own: &Settings, defaults: &Settings) -> Policy {
     fn pick<T: Clone>(own: &Option<(T, u32)>, default: &Option<(T, u32)>) -> Option<T> {
         own.as_ref().or(default.as_ref()).map(|(value, _)| value.clone())
@@ -153,13 +154,22 @@ fn complete(name: &str, own: &Settings, defaults: &Settings) -> Policy {
         let half = Duration::from_millis(timeout.as_millis().div_ceil(2) as u64);
         half.max(Duration::from_millis(200)).min(interval)
     });
+    fn window(after: [&Option<(u8, u32)>; 2], of: [&Option<(u8, u32)>; 2], built_in: u8) -> (u8, u8) {
+        let count = pick(after[0], after[1]).unwrap_or(built_in);
+        let inherited = if after[0].is_some() { &None } else { of[1] };
+        (count, pick(of[0], inherited).unwrap_or(count))
+    }
+    let (down_after, down_of) = window([&own.down_after, &defaults.down_after], [&own.down_of, &defaults.down_of], 3);
+    let (up_after, up_of) = window([&own.up_after, &defaults.up_after], [&own.up_of, &defaults.up_of], 2);
     Policy {
         name: name.to_owned(),
         interval,
         timeout,
         confirm_interval,
-        down_after: pick(&own.down_after, &defaults.down_after).unwrap_or(3),
-        up_after: pick(&own.up_after, &defaults.up_after).unwrap_or(2),
+        down_after,
+        down_of,
+        up_after,
+        up_of,
         method: pick(&own.method, &defaults.method).unwrap_or(Method::Arp),
         alarm: pick(&own.alarm, &defaults.alarm).unwrap_or_else(|| vec!["log".to_owned()]),
     }

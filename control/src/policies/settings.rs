@@ -11,7 +11,8 @@ use super::reader::{Reader, shown};
 use crate::mistake::quoted;
 
 /// Every key.
-pub(super) const SETTINGS: [&str; 7] = ["interval", "timeout", "confirm_interval", "down_after", "up_after", "method", "alarm"];
+pub(super) const SETTINGS: [&str; 9] =
+    ["interval", "timeout", "confirm_interval", "down_after", "down_of", "up_after", "up_of", "method", "alarm"];
 
 /// What one place of the file sets, each with its line.
 #[derive(Debug, Default)]
@@ -20,7 +21,9 @@ pub(super) struct Settings {
     pub(super) timeout: Option<(Duration, u32)>,
     pub(super) confirm_interval: Option<(Duration, u32)>,
     pub(super) down_after: Option<(u8, u32)>,
+    pub(super) down_of: Option<(u8, u32)>,
     pub(super) up_after: Option<(u8, u32)>,
+    pub(super) up_of: Option<(u8, u32)>,
     pub(super) method: Option<(Method, u32)>,
     pub(super) alarm: Option<(Vec<String>, u32)>,
 }
@@ -36,8 +39,10 @@ impl Settings {
                 "interval" => settings.interval = duration(reader, value, &field).zip(Some(line)),
                 "timeout" => settings.timeout = duration(reader, value, &field).zip(Some(line)),
                 "confirm_interval" => settings.confirm_interval = duration(reader, value, &field).zip(Some(line)),
-                "down_after" => settings.down_after = count(reader, value, &field).zip(Some(line)),
-                "up_after" => settings.up_after = count(reader, value, &field).zip(Some(line)),
+                "down_after" => settings.down_after = count(reader, value, &field, "1 to 100").zip(Some(line)),
+                "down_of" => settings.down_of = count(reader, value, &field, "down_after to 31").zip(Some(line)),
+                "up_after" => settings.up_after = count(reader, value, &field, "1 to 100").zip(Some(line)),
+                "up_of" => settings.up_of = count(reader, value, &field, "up_after to 31").zip(Some(line)),
                 "method" => settings.method = method(reader, value, &field).zip(Some(line)),
                 "alarm" => settings.alarm = alarm(reader, value, &field).zip(Some(line)),
                 _ => {}
@@ -53,7 +58,9 @@ impl Settings {
             "timeout" => self.timeout.map(|(_, line)| line),
             "confirm_interval" => self.confirm_interval.map(|(_, line)| line),
             "down_after" => self.down_after.map(|(_, line)| line),
+            "down_of" => self.down_of.map(|(_, line)| line),
             "up_after" => self.up_after.map(|(_, line)| line),
+            "up_of" => self.up_of.map(|(_, line)| line),
             _ => None,
         }
     }
@@ -69,11 +76,11 @@ fn duration(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) 
     duration
 }
 
-fn count(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) -> Option<u8> {
+fn count(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str, allowed: &str) -> Option<u8> {
     let number = value.get_ref().as_integer().and_then(|number| u8::from_str_radix(number.as_str(), number.radix()).ok());
     if number.is_none() {
         let line = reader.at(value);
-        reader.mistake(line, field, shown(value.get_ref()), "1 to 100, without quotes");
+        reader.mistake(line, field, shown(value.get_ref()), format!("{allowed}, without quotes"));
     }
     number
 }

@@ -41,6 +41,30 @@ fn a_policy_takes_its_own_settings_then_the_defaults_then_the_built_in_ones() {
 }
 
 #[test]
+fn a_window_of_the_defaults_goes_with_the_count_that_it_was_given_for() {
+    let (file, mistakes) = read(
+        r#"
+        [defaults]
+        down_after = 3
+        down_of = 5
+        up_of = 4
+        [[policy]]
+        name = "same"
+        [[policy]]
+        name = "quick"
+        down_after = 2
+        up_after = 3
+        [[policy]]
+        name = "wide"
+        down_of = 8
+        "#,
+    );
+    assert_eq!(mistakes, [] as [&str; 0]);
+    let windows: Vec<_> = file.rules.iter().map(|rule| [rule.policy.down(), rule.policy.up()].map(|quorum| quorum.to_string())).collect();
+    assert_eq!(windows, [["3 of 5", "2 of 4"], ["2", "3"], ["3 of 8", "2 of 4"]]);
+}
+
+#[test]
 fn without_defaults_there_is_no_default_policy() {
     let (file, mistakes) = read("[[policy]]\nname = \"all\"\n");
     assert!(mistakes.is_empty() && file.fallback.is_none());

@@ -12,6 +12,7 @@ use crate::compile::{Address, Roll, probes_per_second};
 use crate::failure::{EXIT_CODES, Failure};
 use crate::lists::Lists;
 use crate::mistake::quoted;
+use crate::odds::{FALSE_DOWN, LOSS, odds};
 use crate::progress::Progress;
 use crate::screen::{Screen, Sheet};
 use crate::warning::{count_by_policy, plural, tell, warnings};
@@ -50,6 +51,7 @@ struct PolicyReport<'a> {
     addresses: u64,
     probes_per_second: f64,
     detection_bound_seconds: f64,
+    false_down_rate_at_1_percent_loss: f64,
 }
 
 #[derive(Serialize)]
@@ -113,6 +115,7 @@ impl Check {
             ">ADDRESSES",
             ">PROBES/S",
             ">DOWN WITHIN",
+            ">FALSE DOWN",
         ]);
         for report in policies(roll, counts) {
             let policy = report.policy;
@@ -122,15 +125,17 @@ impl Check {
                 format_duration(policy.interval).to_string(),
                 format_duration(policy.timeout).to_string(),
                 format_duration(policy.confirm_interval).to_string(),
-                policy.down_after.to_string(),
-                policy.up_after.to_string(),
+                policy.down().to_string(),
+                policy.up().to_string(),
                 policy.alarm.join(","),
                 report.addresses.to_string(),
                 format!("{:.1}", report.probes_per_second),
                 format_duration(policy.detection_bound()).to_string(),
+                odds(policy),
             ]);
         }
         screen.sheet(&sheet)?;
+        writeln!(screen, "{FALSE_DOWN}")?;
         writeln!(screen)?;
         let mut sheet = Sheet::new(&["HOST", "NAME", "PROJECT", "NETWORK", "ADDRESS", "POLICY", "WHY"]);
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
@@ -172,6 +177,7 @@ fn policies<'a>(roll: &'a Roll, counts: &[u64]) -> Vec<PolicyReport<'a>> {
             addresses,
             probes_per_second: probes_per_second(addresses, policy.interval),
             detection_bound_seconds: policy.detection_bound().as_secs_f64(),
+            false_down_rate_at_1_percent_loss: policy.false_down_rate(LOSS),
         })
     });
     reports.collect()

@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 
 use crate::failure::{EXIT_CODES, Failure};
 use crate::lists;
+use crate::odds::{FALSE_DOWN, odds};
 use crate::screen::{Screen, Sheet};
 use crate::warning::plural;
 
@@ -130,8 +131,19 @@ impl Inspect {
         }
         writeln!(screen)?;
         screen.sheet(&sheet)?;
-        let mut sheet =
-            Sheet::new(&["POLICY", "METHOD", ">INTERVAL", ">TIMEOUT", ">CONFIRM", ">DOWN AFTER", ">UP AFTER", "ALARM", ">ADDRESSES"]);
+        let mut sheet = Sheet::new(&[
+            "POLICY",
+            "METHOD",
+            ">INTERVAL",
+            ">TIMEOUT",
+            ">CONFIRM",
+            ">DOWN AFTER",
+            ">UP AFTER",
+            "ALARM",
+            ">ADDRESSES",
+            ">DOWN WITHIN",
+            ">FALSE DOWN",
+        ]);
         for (policy, count) in table.policies().iter().zip(per_policy) {
             sheet.row([
                 policy.name.clone(),
@@ -139,14 +151,17 @@ impl Inspect {
                 format_duration(policy.interval).to_string(),
                 format_duration(policy.timeout).to_string(),
                 format_duration(policy.confirm_interval).to_string(),
-                policy.down_after.to_string(),
-                policy.up_after.to_string(),
+                policy.down().to_string(),
+                policy.up().to_string(),
                 policy.alarm.join(","),
                 count.to_string(),
+                format_duration(policy.detection_bound()).to_string(),
+                odds(policy),
             ]);
         }
         writeln!(screen)?;
         screen.sheet(&sheet)?;
+        writeln!(screen, "{FALSE_DOWN}")?;
         let mut sheet = Sheet::new(&["NETWORK", "ADDRESS", "MAC", "HOST", "NAME", "PROJECT", "TAGS", "POLICY"]);
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         for record in table.records().iter().take(limit) {

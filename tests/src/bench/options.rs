@@ -134,7 +134,9 @@ impl Options {
             timeout: share(3).clamp(Duration::from_millis(20), Duration::from_millis(300)),
             confirm_interval: share(2).clamp(Duration::from_millis(10), Duration::from_millis(200)),
             down_after: 3,
+            down_of: 3,
             up_after: 2,
+            up_of: 2,
             method,
             alarm: vec![],
         }

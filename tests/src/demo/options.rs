@@ -53,7 +53,9 @@ impl Options {
             timeout: share(3).clamp(Duration::from_millis(20), Duration::from_secs(1)),
             confirm_interval: share(2).clamp(Duration::from_millis(10), Duration::from_secs(1)),
             down_after: 3,
+            down_of: 3,
             up_after: 2,
+            up_of: 2,
             method: self.method,
             alarm: vec!["oncall".into()],
         }

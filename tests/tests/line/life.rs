@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 use rollcall_agent::api::{PushOutcome, StopOutcome};
-use rollcall_agent::policy::Method;
+use rollcall_agent::policy::{Method, Policy};
 use rollcall_agent::table::Delta;
 use rollcall_agent::unit::Verdict;
 use rollcall_agent_ebpf::fleet::Behaviour;
@@ -169,7 +169,7 @@ fn lost_frames_make_suspects_but_no_alarm() {
     stage.play(async {
         let receiver = Receiver::start().await?;
         let mut agent = stage.agent(Some(&receiver), "").await?;
-        stage.push(&agent, &stage.table_with(200, 0, |_, policy| policy.down_after = 12)).await?;
+        stage.push(&agent, &stage.table_with(200, 0, |_, policy| (policy.down_after, policy.down_of) = (12, 12))).await?;
         stage.until(&mut agent, Verdict::Up, 200).await?;
         (1..=200).for_each(|station| stage.lab.fleet().change(station, |behaviour| behaviour.with_loss_per_mille(200)));
         a_while().await;
@@ -188,12 +188,37 @@ fn lost_frames_make_suspects_but_no_alarm() {
 }
 
 #[test]
+fn misses_among_the_last_probes_make_lossy_hosts_down_where_no_run_of_them_would() {
+    let Some(stage) = Stage::new("window", cloud(20, 0), Mode::Native) else { return };
+    stage.play(async {
+        let mut agent = stage.agent(None, "").await?;
+        let windows = |_: &_, policy: &mut Policy| {
+            (policy.down_after, policy.down_of) = (16, 31);
+            (policy.up_after, policy.up_of) = (12, 13);
+        };
+        stage.push(&agent, &stage.table_with(20, 0, windows)).await?;
+        stage.until(&mut agent, Verdict::Up, 20).await?;
+        let lose = |per_mille| {
+            (1..=20).for_each(|station| stage.lab.fleet().change(station, |behaviour| behaviour.with_loss_per_mille(per_mille)));
+        };
+        // Sixteen misses in a row would take a host some twenty minutes.
+        lose(600);
+        stage.until(&mut agent, Verdict::Down, 20).await?;
+        let host = agent.host("vm-000001").await?.unwrap();
+        assert!(host.addresses[0].explanation.iter().any(|text| text.contains("16 probes of the last 31 without one")), "{host:?}");
+        lose(0);
+        stage.until(&mut agent, Verdict::Up, 20).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn policy_that_changes_under_a_suspect_still_comes_to_a_verdict() {
     let Some(stage) = Stage::new("strict", cloud(10, 0), Mode::Native) else { return };
     stage.play(async {
         let receiver = Receiver::start().await?;
         let mut agent = stage.agent(Some(&receiver), "").await?;
-        let after = |misses: u8| stage.table_with(10, 0, move |_, policy| policy.down_after = misses);
+        let after = |misses: u8| stage.table_with(10, 0, move |_, policy| (policy.down_after, policy.down_of) = (misses, misses));
         stage.push(&agent, &after(50)).await?;
         stage.until(&mut agent, Verdict::Up, 10).await?;
         stage.lab.fleet().kill(1);

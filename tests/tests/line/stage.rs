@@ -185,7 +185,9 @@ pub(crate) fn policy(name: &str) -> Policy {
         timeout: Duration::from_millis(250),
         confirm_interval: Duration::from_millis(150),
         down_after: 3,
+        down_of: 3,
         up_after: 2,
+        up_of: 2,
         method: Method::Arp,
         alarm: vec!["oncall".into()],
     }

@@ -67,7 +67,9 @@ impl Cloud {
                 timeout: Duration::from_millis(300),
                 confirm_interval: Duration::from_millis(200),
                 down_after: 3,
+                down_of: 3,
                 up_after: 2,
+                up_of: 2,
                 method: Method::Arp,
                 alarm: vec!["log".into()],
             })
