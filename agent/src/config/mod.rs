@@ -20,7 +20,7 @@ pub const TEMPLATE: &str = include_str!("template.toml");
 /// Most canaries of a network.
 const CANARIES: usize = 16;
 /// Shortest time within which everybody is asked for each address.
-const CONFLICT_CHECK_MIN: Duration = Duration::from_secs(60);
+const CONFLICT_CHECK_MIN: Duration = Duration::from_secs(1);
 
 mod vlan;
 
@@ -236,8 +236,7 @@ impl Config {
                 mistakes.push(format!("network {name:?}: canary: found {} addresses, allowed: up to {CANARIES}", network.canary.len()));
             }
             if network.conflict_check.is_some_and(|period| period < CONFLICT_CHECK_MIN) {
-                mistakes
-                    .push(format!("network {name:?}: conflict_check: found less than a minute, allowed: from 1m on (it asks everybody)"));
+                mistakes.push(format!("network {name:?}: conflict_check: found less than a second, allowed: from 1s on"));
             }
             for prefix in network.on_link.iter().flatten() {
                 let right = prefix.network();

@@ -123,6 +123,10 @@ impl Engine {
             if now < census.due {
                 continue;
             }
+            if census.all == 0 {
+                // Of the first round nobody knows how many there are; so many at most.
+                census.all = self.cells.len() as u32;
+            }
             let end = (census.next + PIECE).min(self.cells.len());
             while census.next < end {
                 let slot = census.next;

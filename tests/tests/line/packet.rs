@@ -6,6 +6,7 @@ const TRANSMIT: &str = "socket";
 const RECEIVE: &str = "socket";
 
 mod blind;
+mod conflict;
 mod life;
 mod restart;
 mod spaces;

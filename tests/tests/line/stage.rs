@@ -76,13 +76,18 @@ impl Stage {
 
     /// Starts the agent with a webhook route `oncall`, and more settings in front of the sections.
     pub(crate) async fn agent(&self, receiver: Option<&Receiver>, settings: &str) -> Result<Agent> {
+        self.agent_with(receiver, settings, "").await
+    }
+
+    /// The same, with settings of the stage's network.
+    pub(crate) async fn agent_with(&self, receiver: Option<&Receiver>, settings: &str, network: &str) -> Result<Agent> {
         let state = self.path("state");
         let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\ntransmit = \"{}\"\n", self.wish());
         if !settings.contains("receive =") {
             text += &format!("receive = \"{}\"\n", crate::RECEIVE);
         }
         text += &format!("{settings}\n");
-        text += &format!("[[network]]\nname = \"{NETWORK}\"\ninterface = \"rc-agent\"\n");
+        text += &format!("[[network]]\nname = \"{NETWORK}\"\ninterface = \"rc-agent\"\n{network}");
         if let Some(receiver) = receiver {
             text += &format!(
                 "[[route]]\nname = \"oncall\"\ntype = \"webhook\"\nurl = \"{}\"\nretry_min = \"100ms\"\nretry_max = \"500ms\"\n",
