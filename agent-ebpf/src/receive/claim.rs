@@ -71,7 +71,8 @@ impl Claim {
     #[inline(always)]
     pub const fn words(&self) -> [u64; WORDS] {
         let Named(slot) = self.slot;
-        let small = self.kind as u64 | slot >> 32 << 8 | (self.because as u64) << 16 | (self.id as u64) << 32 | (self.sequence as u64) << 48;
+        let small =
+            self.kind as u64 | slot >> 32 << 8 | (self.because as u64) << 16 | (self.id as u64) << 32 | (self.sequence as u64) << 48;
         let [a, b] = self.address;
         [small, slot & 0xffff_ffff | (self.nonce as u64) << 32, self.tags, a, b, self.mac, self.to, self.sum, self.from[0], self.from[1]]
     }
@@ -104,7 +105,20 @@ impl Claim {
     /// One that says nothing yet.
     #[inline(always)]
     pub(super) const fn new(kind: Kind, tags: u64, address: [u64; 2]) -> Self {
-        Claim { kind, tags, address, mac: 0, to: 0, id: 0, sequence: 0, slot: Named::NOTHING, nonce: 0, sum: 0xffff, because: 0, from: [0; 2] }
+        Claim {
+            kind,
+            tags,
+            address,
+            mac: 0,
+            to: 0,
+            id: 0,
+            sequence: 0,
+            slot: Named::NOTHING,
+            nonce: 0,
+            sum: 0xffff,
+            because: 0,
+            from: [0; 2],
+        }
     }
 }
 
@@ -114,8 +128,13 @@ mod tests {
 
     #[test]
     fn claim_survives_its_way_through_memory() {
-        let echo =
-            Claim { id: 4711, sequence: 65_535, slot: Named::slot(0xff_fffe), nonce: u32::MAX, ..Claim::new(Kind::Echo, 7 << 32 | 9, [1, 2]) };
+        let echo = Claim {
+            id: 4711,
+            sequence: 65_535,
+            slot: Named::slot(0xff_fffe),
+            nonce: u32::MAX,
+            ..Claim::new(Kind::Echo, 7 << 32 | 9, [1, 2])
+        };
         let neighbour = Claim { mac: 3, to: 4, sum: 5, ..Claim::new(Kind::Neighbour, 0, [1, 2]) };
         let quote = Claim { because: 0x0301, from: [6, 7], nonce: 8, ..Claim::new(Kind::Quote, 0, [1, 2]) };
         for claim in [echo, neighbour, quote] {
