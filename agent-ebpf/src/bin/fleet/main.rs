@@ -18,7 +18,7 @@ use rollcall_agent_ebpf::fleet::words::{self, MacWord, Words};
 use rollcall_agent_ebpf::fleet::{Behaviour, Cloud, GATEWAY, Outcome, Station, TTL, VLAN_BASE, mac, wrong_mac};
 use rollcall_agent_ebpf::frame::{arp, eth, icmp, ipv4};
 
-use crate::packet::{part, patched, read, sums_up, sums_up_short, write};
+use crate::packet::{part, patched, read, sums_up, write};
 
 /// `BPF_F_MMAPABLE` of `linux/bpf.h`.
 const MMAPABLE: u32 = 1 << 10;
@@ -261,12 +261,7 @@ fn answer_echo<const START: usize>(ctx: &XdpContext, first: u32) -> Result<Outco
     if !known || (station.routed && ttl < 2) || asker[0] == 0 || asker[0] >= 224 {
         return Err(Outcome::Ignored);
     }
-    let intact = if START == eth::LEN {
-        sums_up(ctx, START, header)? && sums_up(ctx, icmp_start, total - header)?
-    } else {
-        sums_up_short(ctx, START, header, 0)? && sums_up_short(ctx, icmp_start, total - header, 0)?
-    };
-    if !intact {
+    if !sums_up(ctx, START, header, 0)? || !sums_up(ctx, icmp_start, total - header, 0)? {
         return Err(Outcome::BadChecksum);
     }
     let behaviour = echoes(station)?;

@@ -1,6 +1,8 @@
 //! Reading and writing the frame in hand.
 
-use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_xdp_load_bytes};
+use core::hint::black_box;
+
+use aya_ebpf::helpers::generated::bpf_csum_diff;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
@@ -9,12 +11,6 @@ use rollcall_agent_ebpf::fleet::{Outcome, patched_checksum};
 
 /// Longest part that is summed up: the usual MTU.
 const TOTAL_MAX: usize = 1500;
-/// Longest part that is summed up at once.
-pub(crate) const SHORT: usize = 128;
-
-/// A part that is summed up: larger than the stack bears.
-#[map]
-static SCRATCH: PerCpuArray<[u64; SHORT / 8]> = PerCpuArray::with_max_entries(1, 0);
 
 /// The checksum field after one word that it covers changed.
 #[inline(always)]
@@ -30,55 +26,104 @@ pub(crate) fn part<const N: usize>(header: &[u8], offset: usize) -> [u8; N] {
     part
 }
 
-/// Whether the Internet checksum (RFC 1071) of a part of the frame is right.
-///
-/// By helpers and a buffer: the compiler turns a loop over the packet itself into arithmetic on its end, which the
-/// verifier forbids.
+/// Whether the Internet checksum (RFC 1071) of a part of the frame is right, `before` being the sum of what else is under it, in
+/// memory order.
 #[inline(always)]
-pub(crate) fn sums_up(ctx: &XdpContext, start: usize, length: usize) -> Result<bool, Outcome> {
-    const CHUNK: usize = 64;
-    let mut sum = 0;
-    let mut done = 0;
-    while done < length && done < TOTAL_MAX {
-        let mut chunk = [0u32; CHUNK / 4];
-        // 1 to CHUNK, in a way that the verifier follows.
-        let size = (unknown((length - done - 1).min(CHUNK - 1)) & (CHUNK - 1)) + 1;
-        // SAFETY: `chunk` has room for `size` bytes; what is not there is not read, and the helper says so.
-        let missing = unsafe { bpf_xdp_load_bytes(ctx.ctx, (start + done) as u32, chunk.as_mut_ptr().cast(), size as u32) };
-        if missing != 0 {
-            return Err(Outcome::Ignored);
-        }
-        // SAFETY: all of `chunk` is initialised; zeros add nothing to the sum.
-        sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, chunk.as_mut_ptr(), CHUNK as u32, sum) } as u32;
-        done += CHUNK;
+pub(crate) fn sums_up(ctx: &XdpContext, start: usize, length: usize, before: u32) -> Result<bool, Outcome> {
+    match sum(ctx, start, length, before) {
+        NOT_THERE => Err(Outcome::Ignored),
+        sum => Ok(finish(sum as u32) == 0),
     }
-    Ok(finish(sum) == 0)
 }
 
-/// The same of a part of at most [`SHORT`] bytes, `before` being the sum of what else is under it, in memory order: what the verifier follows in a few steps.
+/// The sum of a part that the frame does not have.
+const NOT_THERE: u64 = u64::MAX;
+
+/// The sum of a part of the frame and what was before. A function of its own, with a word as its answer: the verifier goes through few
+/// states, and all kernels have what it takes (one helper that copies out of a frame came with Linux 5.18).
+#[inline(never)]
+fn sum(ctx: &XdpContext, start: usize, length: usize, before: u32) -> u64 {
+    try_sum(ctx, start, length, before).unwrap_or(NOT_THERE)
+}
+
 #[inline(always)]
-pub(crate) fn sums_up_short(ctx: &XdpContext, start: usize, length: usize, before: u32) -> Result<bool, Outcome> {
-    let part = SCRATCH.get_ptr_mut(0).ok_or(Outcome::Ignored)?;
-    if length == 0 || length > SHORT {
+fn try_sum(ctx: &XdpContext, start: usize, length: usize, before: u32) -> Result<u64, Outcome> {
+    const BLOCK: usize = 64;
+    let mut rest = Rest::new(start, length)?;
+    let mut sum = before;
+    for _ in 0..TOTAL_MAX / BLOCK {
+        let Some(block) = rest.next::<BLOCK>(ctx)? else { break };
+        // SAFETY: the bounds were checked, and the helper reads that many bytes.
+        sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, block.cast(), BLOCK as u32, sum) } as u32;
+    }
+    let mut sum = u64::from(sum);
+    for _ in 0..BLOCK / 4 {
+        let Some(word) = rest.next::<4>(ctx)? else { break };
+        // SAFETY: the bounds were checked.
+        sum += u64::from(u32::from_le_bytes(unsafe { *word }));
+    }
+    for shift in [0, 8, 16] {
+        let Some(byte) = rest.next::<1>(ctx)? else { break };
+        // SAFETY: the bounds were checked.
+        sum += u64::from(unsafe { *byte }[0]) << shift;
+    }
+    // What is longer than any packet that is answered.
+    if rest.length() != 0 {
         return Err(Outcome::Ignored);
     }
-    // SAFETY: a per-CPU value, and this program does not nest. It has room for `length` bytes; what is not there is not read, and
-    // the helper says so. Zeros add nothing to the sum.
-    unsafe {
-        let length = (unknown(length - 1) & (SHORT - 1)) + 1;
-        *part = [0; SHORT / 8];
-        if bpf_xdp_load_bytes(ctx.ctx, start as u32, part.cast(), length as u32) != 0 {
-            return Err(Outcome::Ignored);
-        }
-        let sum = bpf_csum_diff(core::ptr::null_mut(), 0, part.cast(), SHORT as u32, before);
-        Ok(finish(sum as u32) == 0)
-    }
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    Ok((sum & 0xffff_ffff) + (sum >> 32))
 }
 
-/// The same number, of which the compiler knows no bounds: a mask that it finds needless is what tells the verifier.
-#[inline(always)]
-fn unknown(number: usize) -> usize {
-    core::hint::black_box(number)
+/// What is left of a part of the frame: where it begins, and how long it is.
+#[map]
+static REST: PerCpuArray<[usize; 2]> = PerCpuArray::with_max_entries(1, 0);
+
+/// The same, kept in memory. The compiler must not see through it: it would turn a loop over the packet into arithmetic on the packet's
+/// end, which the verifier forbids, and drop bounds that only the verifier needs. And the verifier must not, or it would follow each
+/// length on its own.
+struct Rest(*mut usize);
+
+impl Rest {
+    #[inline(always)]
+    fn new(start: usize, length: usize) -> Result<Self, Outcome> {
+        let rest = Self(REST.get_ptr_mut(0).ok_or(Outcome::Ignored)?.cast());
+        rest.set(start, length);
+        Ok(rest)
+    }
+
+    /// The next bytes; none where fewer are left.
+    #[inline(always)]
+    fn next<const N: usize>(&mut self, ctx: &XdpContext) -> Result<Option<*mut [u8; N]>, Outcome> {
+        // Above the longest packet that is answered, and its headers.
+        const START_MAX: usize = 0x7ff;
+        // SAFETY: the first word of a per-CPU value; this program does not nest.
+        let (start, length) = (unsafe { self.0.read_volatile() } & START_MAX, self.length());
+        if length < N {
+            return Ok(None);
+        }
+        self.set(start + N, length - N);
+        let pointer = black_box(ctx.data() + start);
+        if pointer + N > ctx.data_end() {
+            return Err(Outcome::Ignored);
+        }
+        Ok(Some(pointer as *mut [u8; N]))
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: the second word of it.
+        unsafe { self.0.add(1).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn set(&self, start: usize, length: usize) {
+        // SAFETY: both words of it.
+        unsafe {
+            self.0.write_volatile(start);
+            self.0.add(1).write_volatile(length);
+        }
+    }
 }
 
 /// Some bytes of the frame, by value; a frame that ends before them is nothing for the fleet.

@@ -5,9 +5,11 @@ use rollcall_agent_ebpf::checksum::{add, finish};
 use rollcall_agent_ebpf::fleet::{Behaviour, GATEWAY, Outcome, Station, TTL, mac, wrong_mac};
 use rollcall_agent_ebpf::frame::{eth, icmpv6, ipv6};
 
-use crate::packet::{SHORT, part, patched, read, sums_up_short, write};
+use crate::packet::{part, patched, read, sums_up, write};
 use crate::{CLOUD, echoes, lost_or, neighbour};
 
+/// Longest ICMPv6 message that is answered.
+const LENGTH_MAX: usize = 128;
 /// Length of a solicitation without its option, and with it.
 const ASKED: [usize; 2] = [icmpv6::OPTIONS, icmpv6::LEN];
 
@@ -15,7 +17,7 @@ const ASKED: [usize; 2] = [icmpv6::OPTIONS, icmpv6::LEN];
 pub(crate) fn answer<const START: usize>(ctx: &XdpContext, first: u32) -> Result<Outcome, Outcome> {
     let ip: [u8; ipv6::LEN] = read(ctx, START)?;
     let length = usize::from(u16::from_be_bytes(part(&ip, ipv6::PAYLOAD.start)));
-    if ip[0] >> 4 != 6 || ip[ipv6::NEXT] != ipv6::ICMP || !(8..=SHORT).contains(&length) {
+    if ip[0] >> 4 != 6 || ip[ipv6::NEXT] != ipv6::ICMP || !(8..=LENGTH_MAX).contains(&length) {
         return Err(Outcome::Ignored);
     }
     let kind: [u8; 2] = read(ctx, START + ipv6::LEN)?;
@@ -44,7 +46,7 @@ fn pseudo(source: &[u8; 16], destination: &[u8; 16], length: usize) -> u32 {
 fn is_intact<const START: usize>(ctx: &XdpContext, ip: &[u8; ipv6::LEN], length: usize) -> Result<bool, Outcome> {
     let sum = pseudo(&part(ip, ipv6::SOURCE.start), &part(ip, ipv6::DESTINATION.start), length);
     let sum = (sum & 0xffff) + (sum >> 16);
-    sums_up_short(ctx, START + ipv6::LEN, length, u32::from((((sum & 0xffff) + (sum >> 16)) as u16).to_be()))
+    sums_up(ctx, START + ipv6::LEN, length, u32::from((((sum & 0xffff) + (sum >> 16)) as u16).to_be()))
 }
 
 #[inline(always)]
