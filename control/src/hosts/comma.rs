@@ -171,7 +171,7 @@ fn tag_set(reader: &mut FileReader<'_>, line: u32, cell: &str) -> Option<u32> {
     }
     let tags = || cell.split(';').map(str::trim).filter(|tag| !tag.is_empty());
     for tag in tags() {
-        reader.check(line, "tags", tag, field::required(tag))?;
+        reader.check(line, "tags", tag, field::tag(tag))?;
     }
     let sets = &mut reader.list.tag_sets;
     let set = sets.intern(tags());

@@ -19,6 +19,16 @@ pub(super) fn required(text: &str) -> Result<&str, String> {
     }
 }
 
+/// A tag. One that names a MAC which may answer for a shared address must name one.
+pub(super) fn tag(text: &str) -> Result<&str, String> {
+    if let Some(text) = text.strip_prefix("allowed-mac=")
+        && !mac(text).is_ok_and(|mac| mac.is_some())
+    {
+        return Err("allowed-mac= and a unicast MAC, such as allowed-mac=00:00:5e:00:01:0a".to_owned());
+    }
+    required(text)
+}
+
 /// A field that may be empty: name, project.
 pub(super) fn optional(text: &str) -> Result<&str, String> {
     match text_rule(text, true) {
@@ -81,6 +91,14 @@ mod tests {
         assert!(mac("fa:16:3e:00:00:01").unwrap().is_some());
         for bad in ["ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "01:00:5e:00:00:01", "fa163e000001"] {
             assert!(mac(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tag_that_allows_a_mac_names_one() {
+        assert!(tag("allowed-mac=00:00:5e:00:01:0a").is_ok() && tag("web").is_ok());
+        for bad in ["allowed-mac=", "allowed-mac=web", "allowed-mac=ff:ff:ff:ff:ff:ff"] {
+            assert!(tag(bad).is_err(), "{bad}");
         }
     }
 

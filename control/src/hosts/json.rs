@@ -134,7 +134,7 @@ fn tags(reader: &mut FileReader<'_>, line: u32, object: &Map<String, Value>) -> 
     let mut tags = Vec::with_capacity(list.len());
     for tag in list {
         match tag {
-            Value::String(tag) => tags.push(reader.check(line, "tags", tag, field::required(tag))?),
+            Value::String(tag) => tags.push(reader.check(line, "tags", tag, field::tag(tag))?),
             other => {
                 reader.mistake(line, "tags", shown(other), allowed);
                 return None;
