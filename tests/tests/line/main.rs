@@ -11,6 +11,7 @@ mod blind;
 mod conflict;
 mod kernel;
 mod life;
+mod real;
 mod restart;
 mod spaces;
 mod stage;

@@ -8,6 +8,7 @@ const RECEIVE: &str = "socket";
 mod blind;
 mod conflict;
 mod life;
+mod real;
 mod restart;
 mod spaces;
 mod stage;

@@ -3,6 +3,7 @@
 mod fuzz;
 mod quote;
 mod six;
+mod stacks;
 
 use std::sync::Arc;
 
