@@ -11,6 +11,11 @@ use crate::unit::{Blind, Verdict};
 use crate::verdict::{Outcome, Turn};
 use crate::view::Shown;
 
+/// Replies are judged one timeout after their probes left: so long it may take until it is known that somebody was heard.
+const HEARD_WAIT: Duration = Duration::from_secs(1);
+/// Between two looks whether it is.
+const HEARD_LOOK: Duration = Duration::from_millis(100);
+
 impl Engine {
     pub(super) fn judge(&mut self, now: Mono) {
         let mut due = std::mem::take(&mut self.due);
@@ -88,6 +93,10 @@ impl Engine {
                 (false, Some(blind)) => Some(Outcome::Void(blind)),
                 (false, None) => Some(Outcome::Miss),
             };
+            if outcome == Some(Outcome::Void(Blind::Silent)) && now.since(sent + timeout) < HEARD_WAIT {
+                self.wait_to_hear(network, slot, now);
+                return;
+            }
             if outcome == Some(Outcome::Miss) {
                 if self.doubts(network, routed, slot, sent, timeout, now) {
                     return;
@@ -115,6 +124,18 @@ impl Engine {
     fn has_read(&self, network: Option<u16>, up_to: Mono) -> bool {
         let ear = network.and_then(|number| self.networks.get(usize::from(number))).and_then(|network| network.ear());
         ear.is_none_or(|ear| ear.has_read(up_to) || ear.was_deaf(up_to, up_to, self.last))
+    }
+
+    /// Has a slot judged again once somebody in its network is heard, or a little later.
+    fn wait_to_hear(&mut self, network: Option<u16>, slot: u32, now: Mono) {
+        let Some(network) = network.and_then(|number| self.networks.get_mut(usize::from(number))) else { return };
+        let Some(cell) = self.cells.get_mut(slot as usize) else { return };
+        if !cell.mark(Mark::Doubted, true) {
+            network.unheard.push(slot);
+        }
+        if !cell.mark(Mark::Armed, true) {
+            self.schedule.deadline(slot, now + HEARD_LOOK);
+        }
     }
 
     /// Takes one outcome of a probe sent at `sent` into account.

@@ -109,7 +109,11 @@ impl Engine {
                 return false;
             }
         }
-        // Only two send times are remembered: a third probe must not overwrite one that can still be answered.
+        // Only two send times are remembered: a third probe must not overwrite one that can still be answered, or that waits for
+        // somebody to be heard.
+        if open >= 2 && cell.has(Mark::Doubted) {
+            return false;
+        }
         if open >= 2 && elapsed(newest.wrapping_sub(1)).is_some_and(|elapsed| elapsed <= class.timing.timeout) {
             return false;
         }

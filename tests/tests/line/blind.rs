@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use rollcall_agent::table::Writer;
 use rollcall_agent::unit::{Blind, Verdict};
 use rollcall_tests::fleet::{Mode, Program};
 use rollcall_tests::lab::{AGENT_INTERFACE, FLEET_INTERFACE};
+use rollcall_tests::population;
 use rollcall_tests::webhook::Receiver;
 
-use crate::stage::{PATIENCE, Stage, a_while, cloud};
+use crate::stage::{PATIENCE, Stage, a_while, cloud, policy};
 
 #[test]
 fn link_that_goes_down_makes_unknown_and_tells_nobody() {
@@ -223,6 +225,40 @@ fn interface_that_is_made_anew_is_taken_up_again() {
         near.ip(["route", "add", "default", "via", "10.128.0.2"])?;
         stage.until(&mut agent, Verdict::Up, 25).await?;
         assert_eq!(receiver.arrivals().len(), 0, "{:?}", receiver.arrivals().first());
+        Ok(())
+    });
+}
+
+#[test]
+fn network_without_a_gateway_is_not_believed_to_be_silent_where_its_canary_fell_silent_too() {
+    let Some(stage) = Stage::with_vlans("canary", cloud(6, 0), 1, Mode::Native) else { return };
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let canary = population::hosts(stage.cloud).nth(5).map(|host| host.address).unwrap();
+        let red = format!("[[network]]\nname = \"red\"\ninterface = \"rc-agent\"\nvlan = 101\ncanary = [\"{canary}\"]\n");
+        let mut agent = stage.agent(Some(&receiver), &red).await?;
+        let mut writer = Writer::new();
+        let near = writer.policy(policy("near"));
+        for host in population::hosts(stage.cloud).take(5) {
+            let row = writer.host(&host.id, &host.name, host.project, host.tags);
+            writer.address(row, "red", host.address.into(), host.mac, near);
+        }
+        stage.push(&agent, &writer.finish()?).await?;
+        stage.until(&mut agent, Verdict::Up, 5).await?;
+        let fleet = stage.lab.fleet();
+        // While the canary answers, silence is silence.
+        fleet.kill(fleet.in_vlan(1, 1));
+        stage.until_host(&agent, "vm-000001", Verdict::Down).await?;
+        (1..=6).for_each(|station| fleet.kill(fleet.in_vlan(1, station)));
+        stage.until(&mut agent, Verdict::Unknown, 5).await?;
+        let reason = agent.host("vm-000002").await?.and_then(|host| host.addresses[0].now.reason);
+        assert_eq!(reason, Some(Blind::Silent), "{}", stage.log());
+        a_while().await;
+        assert_eq!(receiver.arrivals().len(), 1, "{:?}", receiver.arrivals());
+        // It hears somebody again: who is still silent is down.
+        (1..=4).for_each(|station| fleet.revive(fleet.in_vlan(1, station)));
+        stage.until(&mut agent, Verdict::Up, 4).await?;
+        stage.until_host(&agent, "vm-000005", Verdict::Down).await?;
         Ok(())
     });
 }
