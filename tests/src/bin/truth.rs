@@ -1,0 +1,3 @@
+//! `rollcall-truth`.
+
+fn main() {}
