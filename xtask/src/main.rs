@@ -7,6 +7,7 @@ mod demo;
 mod lab;
 mod step;
 mod test;
+mod truth;
 mod workspace;
 
 use std::process::ExitCode;
@@ -20,7 +21,8 @@ usage: cargo xtask VERB [ARGUMENTS]
   bench PART [ARGUMENTS] what rollcall does and costs, measured: `cargo xtask bench --help`
   test [--fast] [-- ARGUMENTS]
                          every test that this machine can run, and which ones it cannot run, with the reason;
-                         --fast leaves out the whole-line tests; ARGUMENTS go to `cargo test`";
+                         --fast leaves out the whole-line tests; ARGUMENTS go to `cargo test`
+  truth [ARGUMENTS]      false downs, detection times and scenarios beside what is predicted: `cargo xtask truth --help`";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::run(&rest),
         Some("bench") => bench::run(&rest),
         Some("test") => test::run(&rest),
+        Some("truth") => truth::run(&rest),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -87,6 +87,11 @@ impl Air {
         Air { nets, random: Random::new(seed), queue: BinaryHeap::new(), frames: vec![], free: vec![], lost: 0 }
     }
 
+    /// The IPv4 address of a station.
+    pub fn address(&self, net: usize, station: u32) -> Option<IpAddr> {
+        self.nets.get(net)?.cloud.address(station).map(IpAddr::from)
+    }
+
     /// A frame of the agent's. Whoever it is for answers in time, late, or not at all.
     pub(super) fn ask(&mut self, net: u16, frame: &[u8], now: Mono) {
         let here = &self.nets[usize::from(net)];
