@@ -116,7 +116,9 @@ impl<'a> Stage<'a> {
                 let host = Host::of(*cloud, station).context("a gateway has no verdict")?;
                 for address in addresses(self.scenario.network[net].family, &host) {
                     let seen = self.simulation.shown(name, address);
-                    let right = seen.is_some_and(|shown| shown.verdict == verdict && (expectation.reason.is_none() || shown.blind == expectation.reason));
+                    let right = seen.is_some_and(|shown| {
+                        shown.verdict == verdict && (expectation.reason.is_none() || shown.blind == expectation.reason)
+                    });
                     if !right {
                         let words = seen.map_or("not known".into(), |shown| match shown.blind {
                             Some(blind) => format!("{} ({blind})", shown.verdict),
@@ -127,7 +129,9 @@ impl<'a> Stage<'a> {
                 }
             }
             let wanted = expectation.reason.map_or(verdict.to_string(), |reason| format!("{verdict} ({reason})"));
-            failures.extend(wrong.iter().map(|(words, (count, first))| format!("{at}: {count} are {words} instead of {wanted}, {first} for one")));
+            failures.extend(
+                wrong.iter().map(|(words, (count, first))| format!("{at}: {count} are {words} instead of {wanted}, {first} for one")),
+            );
         }
         if let Some(wanted) = &expectation.alarms {
             let mut told: BTreeMap<String, usize> = BTreeMap::new();

@@ -25,7 +25,7 @@ impl Random {
 }
 
 /// The threshold below which [`Random::bits`] falls with that probability.
-pub fn threshold(probability: f64) -> u64 {
+pub(crate) fn threshold(probability: f64) -> u64 {
     // Past the largest integer a cast stays there.
     (probability * 2f64.powi(64)) as u64
 }

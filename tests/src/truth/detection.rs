@@ -16,7 +16,7 @@ use crate::simulation::Random;
 const SLACK: Duration = Duration::from_millis(15);
 
 /// Times from death to verdict, sorted, and the policy.
-pub struct Detection {
+pub(crate) struct Detection {
     /// The policy.
     pub policy: Policy,
     /// Sorted.
@@ -25,24 +25,24 @@ pub struct Detection {
 
 impl Detection {
     /// The time that so many of all verdicts did not exceed.
-    pub fn measured(&self, share: f64) -> Duration {
+    pub(crate) fn measured(&self, share: f64) -> Duration {
         let at = ((self.times.len() as f64 * share).ceil() as usize).clamp(1, self.times.len());
         self.times[at - 1]
     }
 
     /// Whether nobody waited longer than the policy promises; a turn of the engine or two is what its arithmetic leaves out.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.measured(1.0) <= self.policy.detection_bound() + SLACK
     }
 
     /// The same by the arithmetic.
-    pub fn predicted(&self, share: f64) -> Duration {
+    pub(crate) fn predicted(&self, share: f64) -> Duration {
         self.policy.detection_bound() - self.policy.interval.mul_f64(1.0 - share)
     }
 }
 
 /// Lets half of so many hosts die, each at a random moment of some rounds.
-pub fn run(seed: u64, hosts: u32, down_after: u8) -> Result<Detection> {
+pub(crate) fn run(seed: u64, hosts: u32, down_after: u8) -> Result<Detection> {
     const ROUNDS: u64 = 20;
     let policy = odds::policy(down_after);
     let mut simulation = odds::simulation(seed, hosts, policy.clone())?;

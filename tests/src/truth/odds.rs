@@ -69,7 +69,7 @@ impl Odds {
 }
 
 /// The policy of these runs: no probe leaves before the one before it is judged.
-pub fn policy(down_after: u8) -> Policy {
+pub(crate) fn policy(down_after: u8) -> Policy {
     Policy {
         name: format!("down-after-{down_after}"),
         interval: Duration::from_secs(1),
@@ -83,7 +83,7 @@ pub fn policy(down_after: u8) -> Policy {
 }
 
 /// A simulated agent with so many hosts of one policy on the link.
-pub fn simulation(seed: u64, hosts: u32, policy: Policy) -> Result<Simulation> {
+pub(crate) fn simulation(seed: u64, hosts: u32, policy: Policy) -> Result<Simulation> {
     let cloud = Cloud { on_link: hosts, routed: 0 };
     let mut writer = Writer::new();
     let policy = writer.policy(policy);
@@ -101,7 +101,7 @@ pub fn simulation(seed: u64, hosts: u32, policy: Policy) -> Result<Simulation> {
 const HOSTS: u32 = 10_000;
 
 /// Runs until so many probes were judged, on every core an engine of its own.
-pub fn run(seed: u64, down_after: u8, loss: f64, probes: u64) -> Result<Odds> {
+pub(crate) fn run(seed: u64, down_after: u8, loss: f64, probes: u64) -> Result<Odds> {
     let began = std::time::Instant::now();
     let engines = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let one = |engine: u64| run_one(seed.wrapping_add(engine), down_after, loss, probes.div_ceil(engines));

@@ -25,7 +25,10 @@ impl Display for Page<'_> {
         writeln!(f, "Made by `cargo xtask truth {}`; {}.\n", arguments.join(" "), Machine::here().line())?;
         writeln!(f, "The agent's engine, schedule, verdicts and the receiver's code run on a cloud in memory, by a simulated clock.\n")?;
         writeln!(f, "## False downs\n")?;
-        writeln!(f, "Counted: verdicts `down` of addresses that are alive, over all probes that were judged. Down after one miss, without loss:")?;
+        writeln!(
+            f,
+            "Counted: verdicts `down` of addresses that are alive, over all probes that were judged. Down after one miss, without loss:"
+        )?;
         writeln!(
             f,
             "**{} false downs in {} probes** ({} of virtual time over all engines, {} of ours).\n",
@@ -48,7 +51,9 @@ impl Display for Page<'_> {
         }
         writeln!(f, "\n## Frames of others\n")?;
         match fuzzed {
-            Ok(frames) => writeln!(f, "The XDP program was given {} mutated frames and dropped none that is not provably ours.", grouped(*frames)),
+            Ok(frames) => {
+                writeln!(f, "The XDP program was given {} mutated frames and dropped none that is not provably ours.", grouped(*frames))
+            }
             Err(why) => writeln!(f, "Not measured: {why}."),
         }
     }
