@@ -9,6 +9,7 @@ mod lab;
 mod step;
 mod tally;
 mod test;
+mod truth;
 mod workspace;
 
 use std::process::ExitCode;
@@ -24,7 +25,8 @@ usage: cargo xtask VERB [ARGUMENTS]
                          every test that this machine can run, and which ones it cannot run, with the reason;
                          --fast leaves out the whole-line tests; ARGUMENTS go to `cargo test`
   test --kernel VERSION [-- NAMES]
-                         the tests that meet the kernel, in an emulated machine with Debian's kernel VERSION (like 6.1)";
+                         the tests that meet the kernel, in an emulated machine with Debian's kernel VERSION (like 6.1)
+  truth [ARGUMENTS]      false downs, detection times and scenarios beside what is predicted: `cargo xtask truth --help`";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::run(&rest),
         Some("bench") => bench::run(&rest),
         Some("test") => test::run(&rest),
+        Some("truth") => truth::run(&rest),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

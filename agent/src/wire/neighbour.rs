@@ -79,7 +79,7 @@ impl Neighbours for NeighbourSocket {
 }
 
 /// Who tells us to have which MAC; it must be one that a station can own. The tags were the filter's affair.
-fn parse(frame: &[u8], us: Mac) -> Option<(IpAddr, Mac)> {
+pub fn parse(frame: &[u8], us: Mac) -> Option<(IpAddr, Mac)> {
     let claim = receive::parse(frame).filter(|claim| claim.kind == Kind::Neighbour)?;
     let [a, b, c, d, e, f, ..] = claim.mac.to_le_bytes();
     let mac = Mac([a, b, c, d, e, f]);

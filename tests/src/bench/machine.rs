@@ -12,7 +12,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// What a figure was measured on, and by which command.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     pub(super) cpu: String,
     pub(super) cores: usize,
     pub(super) memory_gb: u64,
@@ -24,7 +24,7 @@ pub(super) struct Machine {
 
 impl Machine {
     /// This one, now.
-    pub(super) fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let value = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name))?;
@@ -45,7 +45,7 @@ impl Machine {
     }
 
     /// On one line.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!("{}, {} cores, {} GB, Linux {}, commit {}, {}", self.cpu, self.cores, self.memory_gb, self.kernel, self.commit, self.date)
     }
 }

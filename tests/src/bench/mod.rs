@@ -22,7 +22,7 @@ mod detect;
 mod events;
 mod grow;
 mod load;
-mod machine;
+pub(crate) mod machine;
 mod memory;
 mod monitor;
 mod monitors;

@@ -1,0 +1,51 @@
+//! Scenarios: what happens to hosts and to the agent, and what an operator expects to be told, in files that an operator can read.
+
+mod lab;
+mod memory;
+mod text;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use rollcall_agent_ebpf::fleet::Behaviour;
+
+pub use self::lab::{WAYS, Ways, in_lab, only_in_memory};
+pub use self::memory::in_memory;
+pub use self::text::Scenario;
+use self::text::What;
+
+/// How a scenario went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub describe: String,
+    /// What was not as expected.
+    pub failures: Vec<String>,
+    /// How long it was.
+    pub lasted: Duration,
+}
+
+/// How a station behaves from then on, where that is all that happens.
+fn flag(what: What) -> Option<(u64, bool)> {
+    match what {
+        What::Dies => Some((Behaviour::DEAD, true)),
+        What::ComesBack => Some((Behaviour::DEAD, false)),
+        What::FiltersIcmp => Some((Behaviour::ICMP_FILTERED, true)),
+        What::AnotherMachine => Some((Behaviour::WRONG_MAC, true)),
+        What::Proxied => Some((Behaviour::PROXIED, true)),
+        _ => None,
+    }
+}
+
+/// All scenarios of a folder, by the names of their files.
+pub fn all(folder: &Path) -> Result<Vec<Scenario>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut paths: Vec<_> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<_>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort_unstable();
+    paths.iter().map(|path| Scenario::read(path)).collect()
+}

@@ -1,0 +1,223 @@
+//! A scenario as it is written.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rollcall_agent::policy::{Method, Policy};
+use rollcall_agent::unit::{Blind, Verdict};
+use serde::Deserialize;
+
+/// A scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What it is about, in a sentence.
+    pub describe: String,
+    /// The networks; the same addresses are in all of them.
+    pub network: Vec<Network>,
+    /// How all hosts are probed.
+    #[serde(default)]
+    pub policy: Rules,
+    /// The agent's cap.
+    #[serde(default = "much")]
+    pub pps: u32,
+    /// What happens.
+    #[serde(default)]
+    pub at: Vec<Event>,
+    /// What is to be seen.
+    pub expect: Vec<Expectation>,
+}
+
+fn much() -> u32 {
+    1_000_000
+}
+
+/// One network.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// Hosts on the link.
+    pub hosts: u32,
+    /// Hosts behind the gateway, which come after the others: `vm 41` where 40 are on the link.
+    #[serde(default)]
+    pub behind_gateway: u32,
+    /// Which addresses each host has.
+    #[serde(default)]
+    pub family: Families,
+    /// The list gives no MACs: the agent must ask for them.
+    #[serde(default)]
+    pub without_macs: bool,
+}
+
+/// Which addresses a host has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Families {
+    /// IPv4.
+    #[default]
+    IPv4,
+    /// IPv6.
+    IPv6,
+    /// Both.
+    #[serde(rename = "both")]
+    Both,
+}
+
+/// The policy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rules {
+    #[serde(with = "humantime_serde")]
+    interval: Duration,
+    #[serde(with = "humantime_serde")]
+    timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    confirm_interval: Duration,
+    down_after: u8,
+    /// As `down_after` where nothing is said.
+    down_of: Option<u8>,
+    up_after: u8,
+    up_of: Option<u8>,
+    method: Method,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(300),
+            confirm_interval: Duration::from_millis(200),
+            down_after: 3,
+            down_of: None,
+            up_after: 2,
+            up_of: None,
+            method: Method::Auto,
+        }
+    }
+}
+
+impl From<&Rules> for Policy {
+    fn from(rules: &Rules) -> Policy {
+        let Rules { interval, timeout, confirm_interval, down_after, up_after, method, .. } = *rules;
+        let (down_of, up_of) = (rules.down_of.unwrap_or(down_after), rules.up_of.unwrap_or(up_after));
+        Policy { name: "scenario".into(), interval, timeout, confirm_interval, down_after, down_of, up_after, up_of, method, alarm: vec![] }
+    }
+}
+
+/// Something that happens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// When, after the beginning.
+    #[serde(with = "humantime_serde")]
+    pub time: Duration,
+    /// To whom.
+    #[serde(default)]
+    pub who: Option<String>,
+    /// What.
+    pub what: What,
+    /// Of `loses`.
+    #[serde(default)]
+    pub percent: f64,
+    /// Of `answers late` and of `the agent stands still`: how much, how long.
+    #[serde(default, with = "humantime_serde")]
+    pub by: Duration,
+}
+
+/// What may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum What {
+    #[serde(rename = "dies")]
+    Dies,
+    #[serde(rename = "comes back")]
+    ComesBack,
+    #[serde(rename = "loses")]
+    Loses,
+    #[serde(rename = "answers late")]
+    AnswersLate,
+    #[serde(rename = "filters ICMP")]
+    FiltersIcmp,
+    #[serde(rename = "another machine takes its address")]
+    AnotherMachine,
+    #[serde(rename = "a switch answers broadcasts for it")]
+    Proxied,
+    #[serde(rename = "is deleted")]
+    IsDeleted,
+    #[serde(rename = "link down")]
+    LinkDown,
+    #[serde(rename = "link up")]
+    LinkUp,
+    #[serde(rename = "everything is silent")]
+    Silent,
+    #[serde(rename = "everything is heard again")]
+    Heard,
+    #[serde(rename = "the agent stands still")]
+    StandsStill,
+}
+
+/// What is to be seen at a moment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expectation {
+    /// When.
+    #[serde(with = "humantime_serde")]
+    pub by: Duration,
+    /// Of whom.
+    #[serde(default)]
+    pub who: Option<String>,
+    /// Which verdict they have.
+    #[serde(default)]
+    pub what: Option<Verdict>,
+    /// Why it is unknown.
+    #[serde(default)]
+    pub reason: Option<Blind>,
+    /// How many alarms of each kind were told since the beginning; a kind that is not named: none.
+    #[serde(default)]
+    pub alarms: Option<std::collections::BTreeMap<String, usize>>,
+}
+
+impl Scenario {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut scenario: Scenario = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        scenario.at.sort_by_key(|event| event.time);
+        scenario.expect.sort_by_key(|expectation| expectation.by);
+        if scenario.network.is_empty() || scenario.expect.is_empty() {
+            bail!("{}: a scenario has networks, and something to expect", path.display());
+        }
+        Ok(scenario)
+    }
+
+    /// Whom words mean: networks by number, and stations in each. `vm 3`, `vm 1..20`, `gateway`, `everybody`, and any of them after
+    /// `network NAME:`; without a network the first one is meant, by `everybody` all.
+    pub fn who(&self, words: &str) -> Result<Vec<(usize, u32)>> {
+        let (networks, words) = match words.strip_prefix("network ").and_then(|rest| rest.split_once(": ")) {
+            Some((name, rest)) => {
+                let number = self.network.iter().position(|network| network.name == name);
+                (vec![number.with_context(|| format!("no network is called {name:?}"))?], rest)
+            }
+            None if words == "everybody" => ((0..self.network.len()).collect(), words),
+            None => (vec![0], words),
+        };
+        let mut stations = Vec::new();
+        for number in networks {
+            let all = self.network[number].hosts + self.network[number].behind_gateway;
+            let (first, last) = match words.strip_prefix("vm ").map(|range| range.split_once("..").unwrap_or((range, range))) {
+                Some((first, last)) => (first.parse()?, last.parse()?),
+                None if words == "everybody" => (1, all),
+                None if words == "gateway" => (0, 0),
+                None => bail!("who is {words:?}? (allowed: vm 3, vm 1..20, gateway, everybody)"),
+            };
+            if first > last || last > all || first == 0 && words != "gateway" {
+                bail!("{words:?}: network {} has vm 1..{all}", self.network[number].name);
+            }
+            stations.extend((first..=last).map(|station| (number, station)));
+        }
+        Ok(stations)
+    }
+}

@@ -1,0 +1,71 @@
+use rollcall_agent::policy::{Method, Policy};
+use rollcall_agent::table::Writer;
+use rollcall_agent::unit::Verdict;
+use rollcall_agent_ebpf::fleet::Behaviour;
+
+use super::*;
+use crate::population;
+
+fn policy(method: Method) -> Policy {
+    Policy {
+        name: method.name().into(),
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_millis(300),
+        confirm_interval: Duration::from_millis(200),
+        down_after: 3,
+        down_of: 3,
+        up_after: 2,
+        up_of: 2,
+        method,
+        alarm: vec![],
+    }
+}
+
+/// Hosts on the link and behind the gateway, each with both families.
+fn simulation(on_link: u32, routed: u32) -> Simulation {
+    let cloud = Cloud { on_link, routed };
+    let mut writer = Writer::new();
+    let (near, far) = (writer.policy(policy(Method::Arp)), writer.policy(policy(Method::Icmp)));
+    for host in population::hosts(cloud) {
+        let row = writer.host(&host.id, &host.name, host.project, host.tags);
+        let policy = if host.station.is_multiple_of(2) && host.mac.is_some() { near } else { far };
+        writer.address(row, "lab", host.address.into(), host.mac, policy);
+        writer.address(row, "lab", host.v6().into(), host.mac.filter(|_| host.station != 1), policy);
+    }
+    let networks = [("lab".to_owned(), cloud)];
+    let mut simulation = Simulation::new(1, &networks, 2 * (on_link + routed) as usize, Pps::new(1_000_000).unwrap()).unwrap();
+    simulation.push(writer.finish().unwrap()).unwrap();
+    simulation
+}
+
+fn verdicts(simulation: &Simulation, verdict: Verdict) -> usize {
+    let roster = simulation.ledger.roster();
+    roster.iter().filter(|(_, record, slot)| simulation.view().shown(*slot, roster.network(record)).verdict == verdict).count()
+}
+
+#[test]
+fn everybody_answers_by_every_kind_of_probe() {
+    let mut simulation = simulation(40, 20);
+    simulation.run_until(Duration::from_secs(5));
+    assert_eq!(verdicts(&simulation, Verdict::Up), 120);
+    assert_eq!((simulation.view().totals.misses.value(), simulation.ledger.told.len()), (0, 0));
+}
+
+#[test]
+fn host_that_dies_is_told_once_and_resolved_when_it_is_back() {
+    let mut simulation = simulation(40, 20);
+    simulation.run_until(Duration::from_secs(5));
+    let kill = |simulation: &mut Simulation, dead| {
+        for station in [3, 4, 50] {
+            let health = &mut lock(&simulation.air).nets[0].health[station];
+            health.behaviour = health.behaviour.with(Behaviour::DEAD, dead);
+        }
+    };
+    kill(&mut simulation, true);
+    simulation.run_until(Duration::from_secs(8));
+    assert_eq!(verdicts(&simulation, Verdict::Down), 6);
+    kill(&mut simulation, false);
+    simulation.run_until(Duration::from_secs(12));
+    let told: Vec<_> = simulation.ledger.told.iter().map(|told| told.what.as_str()).collect();
+    assert_eq!(told, [["down"; 6], ["down-over"; 6]].concat());
+}

@@ -1,0 +1,55 @@
+//! `truth`: what is predicted beside what the engine does. Builds what it needs, lets the kernel run the mutated frames, and becomes
+//! `rollcall-truth`.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::workspace::Profile;
+use crate::{build_ebpf, debian, step, workspace};
+
+/// The test that gives the XDP program mutated frames, and fails when it drops one that is not ours.
+const FUZZ: &str = "fuzz::nothing_that_is_not_ours_is_ever_dropped";
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    build_ebpf::run(&[])?;
+    // A thousand million probes: release builds alone are quick enough.
+    let programs = workspace::build_programs(Profile::Release)?;
+    let mut command = Command::new(programs.join("rollcall-truth"));
+    if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        match fuzz() {
+            Ok(frames) => command.arg(format!("--fuzzed={frames}")),
+            Err(why) => command.arg(format!("--not-fuzzed={why}")),
+        };
+    }
+    step::become_program(command.args(arguments).current_dir(workspace::root()))
+}
+
+/// Frames that the program was given; why it was given none, or dropped one that is not ours.
+fn fuzz() -> Result<u64, String> {
+    if !debian::is_root() {
+        return Err("BPF_PROG_TEST_RUN needs root".into());
+    }
+    let mut command = workspace::cargo();
+    command.args(["test", "--quiet", "--release", "-p", "rollcall-tests", "--test", "xdp", "--", "--exact", FUZZ, "--nocapture"]);
+    eprintln!("xtask: {}", step::text(&command));
+    let said = step::output(&mut command).ok_or_else(|| format!("the test {FUZZ} failed: run it to see why"))?;
+    frames(&said).ok_or_else(|| format!("the test {FUZZ} said no number of frames"))
+}
+
+/// `12 of our own taken, 34 others passed`: all of them.
+fn frames(said: &str) -> Option<u64> {
+    let (taken, passed) = said.lines().find_map(|line| line.trim().strip_suffix(" others passed")?.split_once(" of our own taken, "))?;
+    Some(taken.parse::<u64>().ok()? + passed.parse::<u64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_those_taken_and_those_passed() {
+        assert_eq!(frames("seed 1\n12 of our own taken, 34 others passed\ntest ... ok\n"), Some(46));
+        assert_eq!(frames("SKIPPED: needs root"), None);
+    }
+}
