@@ -9,6 +9,7 @@ mod noise;
 mod tick;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use self::member::{Member, NONE, Silence};
 use self::noise::{Noise, floor};
@@ -50,6 +51,10 @@ struct Outage {
     left: u32,
     /// After a restart: who of its members still is silent shows until then.
     settles: Option<Mono>,
+    /// Since when so few are silent that it may be over. Those that come back do so one interval after the other.
+    calm: Option<Mono>,
+    /// How long that must last while anybody is silent.
+    patience: Duration,
 }
 
 /// How an address went down.
@@ -185,7 +190,8 @@ impl Storm {
         let number = self.number(group);
         let outage = self.next;
         self.next += 1;
-        self.outages.insert(outage, Outage { group: number, wave, routes, left: 0, settles: Some(until) });
+        self.outages
+            .insert(outage, Outage { group: number, wave, routes, left: 0, settles: Some(until), calm: None, patience: self.config.hold });
         if let Some(noise) = &mut self.groups[number as usize] {
             noise.outages += 1;
             noise.raging.get_or_insert(outage);

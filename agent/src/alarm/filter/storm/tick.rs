@@ -29,7 +29,9 @@ impl Storm {
             if noise.raging == Some(*id) && !noise.smells(&self.config, census, now) {
                 noise.raging = None;
             }
-            if noise.is_calm(outage.left, &self.config, census) {
+            if !noise.is_calm(outage.left, &self.config, census) {
+                outage.calm = None;
+            } else if outage.left == 0 || now.since(*outage.calm.get_or_insert(now)) >= outage.patience {
                 over.push(*id);
             }
         }
@@ -119,7 +121,9 @@ impl Storm {
         let wave = (1..).find(|wave| !taken(*wave)).unwrap_or(1);
         let id = self.next;
         self.next += 1;
-        self.outages.insert(id, Outage { group: number, wave, routes: routes.clone(), left: 0, settles: None });
+        let intervals = fallen.iter().filter_map(|who| self.members.get(who)).map(|member| member.policy.interval);
+        let patience = intervals.max().unwrap_or_default().max(self.config.hold);
+        self.outages.insert(id, Outage { group: number, wave, routes: routes.clone(), left: 0, settles: None, calm: None, patience });
         if let Some(noise) = &mut self.groups[number as usize] {
             (noise.outages, noise.raging) = (noise.outages + 1, Some(id));
         }

@@ -163,7 +163,7 @@ fn an_outage_of_before_a_restart_goes_on_until_its_members_answer() {
     cloud.run_s(200);
     assert_eq!(cloud.told, []);
     cloud.revive(5..100);
-    cloud.run_s(5);
+    cloud.run_s(9);
     assert_eq!((cloud.over(), cloud.firing()), (1, (0..5).collect()));
     // They came back meanwhile: it ends when that is sure.
     let mut cloud = Cloud::new(100, SECOND);
