@@ -34,7 +34,8 @@ pub(crate) struct Stage {
     pub(crate) cloud: Cloud,
     folder: TempDir,
     pub(crate) client: Client,
-    mode: Mode,
+    /// The agent's setting `transmit`.
+    transmit: &'static str,
 }
 
 impl Stage {
@@ -45,6 +46,21 @@ impl Stage {
 
     /// The same, with all stations again in each of so many VLANs.
     pub(crate) fn with_vlans(test: &str, cloud: Cloud, vlans: u32, mode: Mode) -> Option<Stage> {
+        // An end in generic mode takes no frames from the other end's XDP program.
+        let transmit = if mode == Mode::Native { transmit() } else { "auto" };
+        if transmit == "kernel" && !has_live_frames() {
+            println!("SKIPPED: {test}: the in-kernel transmitter needs Linux 5.18, and this is {}", release());
+            return None;
+        }
+        Self::with(test, cloud, vlans, mode, transmit)
+    }
+
+    /// The same, the agent choosing how its probes leave.
+    pub(crate) fn choosing(test: &str, cloud: Cloud) -> Option<Stage> {
+        Self::with(test, cloud, 0, Mode::Native, "auto")
+    }
+
+    fn with(test: &str, cloud: Cloud, vlans: u32, mode: Mode, transmit: &'static str) -> Option<Stage> {
         if !nix::unistd::geteuid().is_root() {
             println!("SKIPPED: {test}: network namespaces and XDP need root");
             return None;
@@ -54,15 +70,7 @@ impl Stage {
         let lab = Lab::scratch_with(test, cloud, vlans, fleet_mode).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Some(Stage { lab, cloud, folder, client, mode })
-    }
-
-    /// The agent's setting `transmit`. An end in generic mode takes no frames from the other end's XDP program.
-    fn wish(&self) -> &'static str {
-        match self.mode {
-            Mode::Native => transmit(),
-            Mode::Generic => "auto",
-        }
+        Some(Stage { lab, cloud, folder, client, transmit })
     }
 
     /// Plays inside the agent's namespace.
@@ -82,7 +90,7 @@ impl Stage {
     /// The same, with settings of the stage's network.
     pub(crate) async fn agent_with(&self, receiver: Option<&Receiver>, settings: &str, network: &str) -> Result<Agent> {
         let state = self.path("state");
-        let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\ntransmit = \"{}\"\n", self.wish());
+        let mut text = format!("listen = \"{LISTEN}\"\nstate_directory = {state:?}\ntransmit = \"{}\"\n", self.transmit);
         if !settings.contains("receive =") {
             text += &format!("receive = \"{}\"\n", crate::RECEIVE);
         }
@@ -180,6 +188,18 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// Whether the kernel knows `BPF_PROG_RUN` with live frames, by its version: that it works then is what the tests are for.
+pub(crate) fn has_live_frames() -> bool {
+    let release = release();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(18))
+}
+
+/// The kernel's version.
+fn release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
 /// Fast enough for a test, slow enough for a busy machine.

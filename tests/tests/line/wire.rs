@@ -7,7 +7,7 @@ use rollcall_tests::fleet::{Mode, Program};
 use rollcall_tests::lab::{AGENT_INTERFACE, Lab};
 use rollcall_tests::population::{self, NETWORK};
 
-use crate::stage::{Stage, cloud, policy, transmit};
+use crate::stage::{Stage, cloud, has_live_frames, policy, transmit};
 
 #[test]
 fn probes_leave_by_the_transmitter_that_was_asked_for() {
@@ -17,6 +17,24 @@ fn probes_leave_by_the_transmitter_that_was_asked_for() {
         stage.push(&agent, &stage.table(10, 5)).await?;
         stage.until(&mut agent, Verdict::Up, 15).await?;
         assert_eq!(agent.status().await?.networks[0].transmit, transmit(), "{}", stage.log());
+        Ok(())
+    });
+}
+
+#[test]
+fn agent_that_may_choose_takes_the_best_that_the_kernel_has_and_says_when_that_is_a_socket() {
+    let Some(stage) = Stage::choosing("choose", cloud(20, 5)) else { return };
+    stage.play(async {
+        let mut agent = stage.agent(None, "").await?;
+        stage.push(&agent, &stage.table(20, 5)).await?;
+        stage.until(&mut agent, Verdict::Up, 25).await?;
+        let network = agent.status().await?.networks.remove(0);
+        let transmit = if has_live_frames() { "kernel" } else { "socket" };
+        assert_eq!((network.transmit.as_str(), network.receive.as_str()), (transmit, "xdp-native"), "{}", stage.log());
+        let said = stage.log().contains("probes leave by a packet socket") && stage.log().contains("Linux 5.18 or newer");
+        assert_eq!(said, !has_live_frames(), "{}", stage.log());
+        stage.lab.fleet().kill(1);
+        stage.until_host(&agent, "vm-000001", Verdict::Down).await?;
         Ok(())
     });
 }

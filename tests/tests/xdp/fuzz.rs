@@ -1,5 +1,7 @@
 //! Random frames, and real replies with random bytes changed: a frame is consumed only if all that proves it ours is intact.
 
+use std::time::{Duration, Instant};
+
 use aya::TestRun as _;
 use aya::programs::TestRunOptions;
 use rand::rngs::StdRng;
@@ -12,6 +14,8 @@ use super::{
 };
 
 const FRAMES: u32 = 1_000_000;
+/// Where they take longer than this, fewer must do: on Linux 5.10 each test run waits for an RCU grace period.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn nothing_that_is_not_ours_is_ever_dropped() {
@@ -22,7 +26,8 @@ fn nothing_that_is_not_ours_is_ever_dropped() {
     let mut random = StdRng::seed_from_u64(seed);
     let (mut taken, mut passed) = (0, 0);
     let mut out = vec![0; 1024];
-    for _ in 0..FRAMES {
+    let began = Instant::now();
+    while taken + passed < FRAMES && began.elapsed() < PATIENCE {
         let (sequence, sequence_6) = (bench.probe(ICMP_SLOT, MS), bench.probe(ECHO_6, MS));
         bench.probe(ARP_SLOT, MS);
         bench.probe(NEIGHBOUR_6, MS);
@@ -44,7 +49,8 @@ fn nothing_that_is_not_ours_is_ever_dropped() {
         }
     }
     println!("{taken} of our own taken, {passed} others passed");
-    assert!(taken > FRAMES / 10 && passed > FRAMES / 10, "{taken} taken, {passed} passed: the frames test too little");
+    let frames = (taken + passed).max(1000);
+    assert!(taken > frames / 10 && passed > frames / 10, "{taken} taken, {passed} passed: the frames test too little");
 }
 
 fn mutated(random: &mut StdRng, sequence: u16, sequence_6: u16) -> Vec<u8> {

@@ -78,6 +78,7 @@ fn advertisement_is_taken_once_for_each_probe_with_its_mac_or_without() {
 fn advertisement_of_another_mac_is_remembered_and_a_wrong_one_passes() {
     let Some(mut bench) = Bench::new("advertisement_of_another_mac") else { return };
     watch(&bench);
+    bench.be_patient();
     let sequence = bench.probe(NEIGHBOUR_6, MS);
     let other = [2, 0x66, 0, 0, 0, 1];
     bench.expect(&advertisement(ASKED, &own_mac(other)), Reason::OtherMac);
@@ -126,6 +127,7 @@ fn echo_reply_is_taken_once_also_behind_extension_headers() {
 fn forged_echo_replies_pass_and_mark_nothing() {
     let Some(mut bench) = Bench::new("forged_echo_replies_v6") else { return };
     watch(&bench);
+    bench.be_patient();
     let sequence = bench.probe(ECHO_6, MS);
     let good = echo_reply(sequence, &[]);
     for (offset, reason) in [

@@ -2,7 +2,7 @@
 //!
 //! The kernel's package is fetched and unpacked, not installed. The machine has no disk and no network: its file system is
 //! one archive in memory, with busybox, iproute2, the kernel's modules that the lab needs, and the test programs as cargo
-//! built them. It is emulated, so any machine can do this, slowly; the tests know (`ROLLCALL_SLOW_MACHINE`).
+//! built them. It is emulated, so any machine can do this, if slowly.
 
 mod console;
 mod cpio;
