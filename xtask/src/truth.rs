@@ -15,6 +15,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     build_ebpf::run(&[])?;
     // A thousand million probes: release builds alone are quick enough.
     let programs = workspace::build_programs(Profile::Release)?;
+    let missing: Vec<&str> = [("arping", "iputils-arping"), ("fping", "fping")]
+        .into_iter()
+        .filter_map(|(program, package)| (!step::in_path(program)).then_some(package))
+        .collect();
+    if !missing.is_empty()
+        && let Err(error) = debian::ensure(&missing, "the broadcast trap")
+    {
+        // The page names what could not be asked.
+        eprintln!("xtask: {error:#}");
+    }
     let mut command = Command::new(programs.join("rollcall-truth"));
     if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         match fuzz() {

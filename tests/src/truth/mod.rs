@@ -3,6 +3,7 @@
 mod detection;
 mod odds;
 mod page;
+mod trap;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ struct Findings {
     scenarios: Vec<Outcome>,
     /// Mutated frames that the XDP program was given, none of which it dropped wrongly; or why there were none.
     fuzzed: Result<u64, String>,
+    /// What rollcall and others say of a dead host for which a switch answers; or why nobody was asked.
+    trap: Result<Vec<trap::Word>, String>,
 }
 
 impl Findings {
@@ -65,6 +68,8 @@ impl Findings {
             && self.lossy.iter().all(Odds::fits)
             && self.detections.iter().all(detection::Detection::holds)
             && self.scenarios.iter().all(|outcome| outcome.failures.is_empty())
+            // Of the others nothing is expected.
+            && self.trap.as_ref().is_ok_and(|words| words.iter().take(1).all(|word| word.right))
     }
 }
 
@@ -87,7 +92,9 @@ fn run(options: &Options) -> Result<bool> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let scenarios = scenario::all(&folder)?.iter().map(scenario::in_memory).collect::<Result<Vec<_>>>()?;
     let fuzzed = options.fuzzed.ok_or_else(|| options.not_fuzzed.clone().unwrap_or_else(|| "cargo xtask truth runs them".into()));
-    let findings = Findings { none, lossy, detections, scenarios, fuzzed };
+    say("the broadcast trap");
+    let trap = trap::run().map_err(|error| format!("{error:#}"));
+    let findings = Findings { none, lossy, detections, scenarios, fuzzed, trap };
 
     let page = Page::of(&findings);
     println!("{page}");

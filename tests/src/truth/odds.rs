@@ -54,9 +54,9 @@ impl Odds {
         self.predicted * self.probes as f64
     }
 
-    /// Where the count lies in 99 of 100 runs if the arithmetic is right: Poisson's distribution, approached by its square root.
+    /// Where the count lies in 999 of 1000 runs if the arithmetic is right: Poisson's distribution, approached by its square root.
     pub fn interval(&self) -> (f64, f64) {
-        let (mean, z) = (self.expected(), 2.576);
+        let (mean, z) = (self.expected(), 3.291);
         let root = |sign: f64| (mean.sqrt() + sign * z / 2.0).max(0.0).powi(2);
         (root(-1.0).floor(), root(1.0).ceil())
     }

@@ -19,7 +19,7 @@ impl<'a> Page<'a> {
 
 impl Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Findings { none, lossy, detections, scenarios, fuzzed } = self.0;
+        let Findings { none, lossy, detections, scenarios, fuzzed, trap } = self.0;
         let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.contains("fuzzed=")).collect();
         writeln!(f, "# What is predicted, and what the engine does\n")?;
         writeln!(f, "Made by `cargo xtask truth {}`; {}.\n", arguments.join(" "), Machine::here().line())?;
@@ -37,7 +37,7 @@ impl Display for Page<'_> {
             whole(none.lasted),
             whole(none.took)
         )?;
-        writeln!(f, "| loss | down after | probes | false downs | expected | 99 of 100 lie in | per probe | predicted | fits |")?;
+        writeln!(f, "| loss | down after | probes | false downs | expected | 999 of 1000 lie in | per probe | predicted | fits |")?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
         lossy.iter().try_for_each(|odds| row(f, odds))?;
         writeln!(f, "\nPer regular probe of an address that is up, the prediction is p^n.\n\n## Time from death to verdict\n")?;
@@ -53,6 +53,24 @@ impl Display for Page<'_> {
         match fuzzed {
             Ok(frames) => {
                 writeln!(f, "The XDP program was given {} mutated frames and dropped none that is not provably ours.", grouped(*frames))
+            }
+            Err(why) => writeln!(f, "Not measured: {why}."),
+        }?;
+        writeln!(f, "\n## The broadcast trap\n")?;
+        writeln!(
+            f,
+            "A host is dead, and its switch answers questions to all in its name, as OVN and VTEPs do; in the lab, asked one after the other:\n"
+        )?;
+        match trap {
+            Ok(words) => {
+                writeln!(f, "| program | says | right |\n|---|---|---|")?;
+                words.iter().try_for_each(|word| {
+                    let (says, right) = match &word.says {
+                        Ok(says) => (says.clone(), if word.right { "yes" } else { "NO" }),
+                        Err(why) => (format!("not measured: {why}"), "-"),
+                    };
+                    writeln!(f, "| `{}` | {says} | {right} |", word.program)
+                })
             }
             Err(why) => writeln!(f, "Not measured: {why}."),
         }
