@@ -6,6 +6,7 @@
 
 mod apply;
 mod attach;
+mod both;
 mod cell;
 mod class;
 mod gateway;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 pub use self::attach::{Attached, Attachment};
+use self::both::Pairs;
 use self::cell::Cell;
 use self::class::Classes;
 use self::network::Network;
@@ -178,6 +180,7 @@ pub struct Engine {
     schedule: Schedule,
     throttle: Throttle,
     cells: Vec<Cell>,
+    pairs: Pairs,
     classes: Classes,
     networks: Vec<Network>,
     job: Option<Job>,
@@ -222,6 +225,7 @@ impl Engine {
             schedule: Schedule::default(),
             throttle: Throttle::new(pps, now),
             cells: Vec::new(),
+            pairs: Pairs::default(),
             classes: Classes::default(),
             networks: networks.into_iter().map(Network::new).collect(),
             job: None,

@@ -6,6 +6,7 @@ const TRANSMIT: &str = "kernel";
 
 mod api;
 mod blind;
+mod both;
 mod kernel;
 mod life;
 mod restart;

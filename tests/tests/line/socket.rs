@@ -4,6 +4,7 @@
 const TRANSMIT: &str = "socket";
 
 mod blind;
+mod both;
 mod life;
 mod restart;
 mod stage;

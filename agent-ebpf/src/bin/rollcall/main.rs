@@ -16,7 +16,7 @@ use rollcall_agent_ebpf::run;
 
 /// The name carries the layout's version: an agent that speaks another one does not find its program here.
 #[xdp]
-fn rollcall_v4(ctx: XdpContext) -> u32 {
+fn rollcall_v5(ctx: XdpContext) -> u32 {
     if ctx.ingress_ifindex() as u32 == run::LOOPBACK
         && let Some(action) = generate::next(&ctx)
     {
