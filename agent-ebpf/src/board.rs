@@ -10,7 +10,7 @@
 //! ```text
 //!  63..48  sequence of the newest answered probe
 //!  47..40  answered: bit i is the probe i before it
-//!  39..32  excused: likewise; a reply came in its window that was credited to a later probe (ARP only)
+//!  39..32  excused: likewise; a reply came in its window that was credited to a later probe (ARP alone)
 //!  31..0   RTT of the newest answered probe, in units of 16 ns (up to 68 s)
 //! ```
 
@@ -57,6 +57,13 @@ pub const fn elapsed(entry: u64, now_ns: u64) -> u64 {
 #[inline(always)]
 pub const fn fresh(sequence: u16) -> u64 {
     (sequence as u64) << 48 | 0xff << ANSWERED
+}
+
+/// Whether the newest answer lies so far behind a probe that its sequence comes round again before long. A few before it is an
+/// answer to a later probe, which came in while this one still waited.
+pub const fn is_old(word: u64, sequence: u16) -> bool {
+    let behind = sequence.wrapping_sub(newest(word));
+    behind >= 0x4000 && newest(word).wrapping_sub(sequence) >= 8
 }
 
 /// A word that says nothing of the probes up to `sequence`, with the RTT kept. A slot that is never answered needs
@@ -155,6 +162,13 @@ pub const fn match_newest(entries: [u64; 2], word: u64, now_ns: u64, timeout_ns:
     }
 }
 
+/// Matches the same where only every second probe asks on the link ([`crate::target::BOTH`]): the newest of those stands at the
+/// even place. No other of them waits, for they are a timeout apart.
+#[inline(always)]
+pub const fn match_even(entries: [u64; 2], word: u64, now_ns: u64, timeout_ns: u64) -> Match {
+    match_sequence(entries[0], word, sent_sequence(entries[0]), now_ns, timeout_ns)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +230,23 @@ mod tests {
     }
 
     #[test]
+    fn reply_of_every_second_probe_answers_the_even_one_and_excuses_nobody() {
+        let (echo, ask) = (sent(11, 0), sent(12, 200 * MS));
+        let Match::Answer(word) = match_even([ask, echo], fresh(10), 210 * MS, 300 * MS) else { panic!() };
+        assert!(answered(word, 12) && !answered(word, 11) && !excused(word, 11));
+        // A ping left meanwhile: the reply is the question's all the same.
+        let (ask, echo) = (sent(12, 200 * MS), sent(13, 300 * MS));
+        let Match::Answer(word) = match_even([ask, echo], fresh(11), 350 * MS, 300 * MS) else { panic!() };
+        assert!(answered(word, 12) && !answered(word, 13));
+        assert_eq!(rtt(word) >> 10, (150 * MS) >> 10);
+        assert_eq!(match_even([ask, echo], word, 360 * MS, 300 * MS), Match::Duplicate);
+        let Match::Answer(both) = match_sequence(echo, word, 13, 370 * MS, 300 * MS) else { panic!() };
+        assert!(answered(both, 12) && answered(both, 13));
+        assert_eq!(match_even([ask, echo], fresh(11), 501 * MS, 300 * MS), Match::Late);
+        assert_eq!(match_even([sent(12, 0), sent(11, 0)], fresh(12), MS, 300 * MS), Match::Duplicate, "nothing was sent yet");
+    }
+
+    #[test]
     fn arp_host_slower_than_the_confirmation_interval_is_never_missed() {
         // Probes every 200 ms, each answered after 250 ms, timeout 300 ms: every reply comes while two probes wait.
         let (mut word, mut entries) = (fresh(0), [0, sent(0xffff, 0)]);
@@ -240,11 +271,24 @@ mod tests {
         for step in 1..70_000u32 {
             let sequence = 101u16.wrapping_add(step as u16);
             assert!(!answered(word, sequence), "probe {step} was never answered");
-            if sequence.wrapping_sub(newest(word)) >= 0x4000 {
+            if is_old(word, sequence) {
                 word = aged(word, sequence);
             }
         }
         assert_eq!(rtt(word) >> 10, MS >> 10, "the last RTT is still known");
+    }
+
+    #[test]
+    fn answer_to_a_later_probe_is_not_old() {
+        for sequence in [0u16, 1, 0x3fff, 0x8000, 0xffff] {
+            let Match::Answer(word) = match_sequence(sent(sequence, 0), fresh(sequence.wrapping_sub(3)), sequence, MS, 300 * MS) else {
+                panic!()
+            };
+            for missed in [sequence.wrapping_sub(1), sequence.wrapping_sub(2), sequence.wrapping_add(1), sequence.wrapping_add(0x3fff)] {
+                assert!(!is_old(word, missed), "{sequence} {missed}");
+            }
+            assert!(is_old(word, sequence.wrapping_add(0x4000)) && is_old(word, sequence.wrapping_sub(8)));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! The station number is the index into `BEHAVIOUR`. A lab with VLANs has all stations again in each: VLAN 100 + k has the
 //! numbers from `k` times the number of stations; of two tags the inner one counts. An on-link host and the gateway answer ARP requests, sent to
 //! them or broadcast, and echo requests sent to their own MAC. A routed host answers echo requests that are sent to
-//! the gateway's MAC; the answer comes from that MAC, with one hop less to live.
+//! the gateway's MAC, as an on-link host does; the answer comes from that MAC, with one hop less to live.
 
 pub mod words;
 
@@ -130,6 +130,12 @@ pub struct Station {
 }
 
 impl Station {
+    /// Whether a request to it passes the gateway, given whether it is sent to the gateway's MAC.
+    #[inline(always)]
+    pub const fn is_passed_on(self, to_gateway: bool) -> bool {
+        self.routed || (to_gateway && self.number != self.first)
+    }
+
     /// The same station of the VLAN whose first station has that number.
     #[inline(always)]
     pub const fn after(self, first: u32) -> Self {
@@ -154,6 +160,8 @@ impl Behaviour {
     pub const PROXIED: u64 = 1 << 3;
     /// The gateway says that it is unreachable. Only of a routed station.
     pub const UNREACHABLE: u64 = 1 << 4;
+    /// It answers echo requests, and no question for its MAC.
+    pub const NEIGHBOUR_FILTERED: u64 = 1 << 5;
     /// Another station, of [`wrong_mac`], answers questions to all for its address, and sooner than it does itself.
     pub const SECOND_OWNER: u64 = 1 << 6;
     const LOSS_SHIFT: u32 = 16;
@@ -192,7 +200,7 @@ pub enum Outcome {
     IcmpAnswered,
     /// Dropped: the station is dead.
     Dead,
-    /// Dropped: the station filters ICMP.
+    /// Dropped: the station filters ICMP, or questions for its MAC.
     Filtered,
     /// Dropped: lost on the way, as the station's loss demands.
     Lost,

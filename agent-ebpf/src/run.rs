@@ -45,8 +45,10 @@ pub const TAGS: usize = 8;
 /// Word: sums of what stays under the checksums of a solicitation (low half) and of an ICMPv6 echo (high half), without source
 /// and destination, in memory order.
 pub const SUMS_V6: usize = 9;
+/// Word: the MAC of the gateway of the run's family, first byte lowest; 0: not known.
+pub const GATEWAY: usize = 10;
 /// Words: the source address for link-local targets, and the sum of its 16-bit words.
-pub const SOURCE_LINK: usize = 10;
+pub const SOURCE_LINK: usize = 11;
 /// Words: likewise for all others.
 pub const SOURCE_GLOBAL: usize = SOURCE_LINK + SOURCE_WORDS;
 /// Words of a source.

@@ -17,6 +17,10 @@ pub const LIVE: u8 = 1 << 0;
 pub const ARP: u8 = 1 << 1;
 /// Flag: an IPv6 address.
 pub const V6: u8 = 1 << 2;
+/// Flag, beside [`ARP`]: asked on the link and pinged in turn, by the parity of the sequence.
+pub const BOTH: u8 = 1 << 3;
+/// Flag, beside [`BOTH`]: pinged through the gateway of its family, whose MAC stands in `RUN`.
+pub const FAR: u8 = 1 << 4;
 
 /// One address as the kernel side sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub struct Target {
     pub nonce: u32,
     /// How long a reply may take, in milliseconds.
     pub timeout_ms: u16,
-    /// [`LIVE`], [`ARP`], [`V6`].
+    /// [`LIVE`], [`ARP`], [`V6`], [`BOTH`], [`FAR`].
     pub flags: u8,
 }
 
@@ -69,6 +73,19 @@ impl Target {
     pub fn v4(&self) -> [u8; 4] {
         [self.address[12], self.address[13], self.address[14], self.address[15]]
     }
+}
+
+/// Whether the probe with that sequence asks on the link, by the flags of its target; otherwise it pings. Where both are done in
+/// turn the even ones ask. So each of the two words of `SENT` is of one kind.
+#[inline(always)]
+pub const fn asks(flags: u8, sequence: u16) -> bool {
+    flags & ARP != 0 && (flags & BOTH == 0 || sequence & 1 == 0)
+}
+
+/// Whether the probe with that sequence goes to the gateway's MAC instead of the target's.
+#[inline(always)]
+pub const fn passes_gateway(flags: u8, sequence: u16) -> bool {
+    flags & FAR != 0 && sequence & 1 == 1
 }
 
 /// The second word of a target with an IPv4 address, whose four bytes are given in memory order; the first word is 0.
@@ -113,5 +130,14 @@ mod tests {
         assert_eq!(Target::from_words(target.words()), target);
         assert_eq!(target.v4(), [10, 1, 2, 3]);
         assert_eq!(target.words()[..2], [0, mapped_word(u32::from_le_bytes([10, 1, 2, 3]))]);
+    }
+
+    #[test]
+    fn every_second_probe_asks_where_both_are_done_in_turn() {
+        let asked = |flags| [0, 1, 2, 0xffff].map(|sequence| asks(LIVE | flags, sequence));
+        assert_eq!((asked(ARP), asked(0)), ([true; 4], [false; 4]));
+        assert_eq!(asked(ARP | BOTH), [true, false, true, false]);
+        assert_eq!([0, 1].map(|sequence| passes_gateway(ARP | BOTH | FAR, sequence)), [false, true]);
+        assert_eq!([0, 1].map(|sequence| passes_gateway(ARP | BOTH, sequence)), [false, false]);
     }
 }

@@ -16,6 +16,8 @@ pub mod engine;
 #[cfg(feature = "dataplane")]
 pub mod heap;
 #[cfg(feature = "dataplane")]
+pub mod layers;
+#[cfg(feature = "dataplane")]
 pub mod link;
 #[cfg(feature = "dataplane")]
 pub mod namespace;

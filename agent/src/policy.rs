@@ -15,11 +15,13 @@ pub enum Method {
     Icmp,
     /// On the link as `arp`, behind a gateway as `icmp`.
     Auto,
+    /// As `arp` and as `icmp` in turn, each once an interval: what answers to either is up, and which of them is silent is said.
+    Both,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Method; 3] = [Method::Arp, Method::Icmp, Method::Auto];
+    pub const ALL: [Method; 4] = [Method::Arp, Method::Icmp, Method::Auto, Method::Both];
 
     /// The lower-case name, as in policy files.
     pub fn name(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Method {
             Method::Arp => "arp",
             Method::Icmp => "icmp",
             Method::Auto => "auto",
+            Method::Both => "both",
         }
     }
 
@@ -36,6 +39,7 @@ impl Method {
             Method::Arp => 1,
             Method::Icmp => 2,
             Method::Auto => 3,
+            Method::Both => 4,
         }
     }
 }
@@ -142,10 +146,16 @@ impl Policy {
         Quorum { count: self.up_after, of: self.up_of }
     }
 
+    /// Time between two probes of an address that is up: the interval, or half of it where it is asked and pinged in turn.
+    pub fn pace(&self) -> Duration {
+        if self.method == Method::Both { self.interval / 2 } else { self.interval }
+    }
+
     /// Every rule this policy breaks; empty when it is good. All times are whole milliseconds.
     ///
     /// `confirm_interval >= timeout / 2` because the kernel keeps the send times of the last two probes of an
-    /// address: a third must not leave before the first one's deadline.
+    /// address: a third must not leave before the first one's deadline. With [`Method::Both`] these two are one of each kind. Its pace
+    /// keeps the rules that an interval keeps otherwise: no probe waits any more when the next one leaves in its turn.
     pub fn mistakes(&self) -> Vec<PolicyMistake> {
         let mut mistakes = Vec::new();
         let mut check = |good: bool, field: &'static str, found: String, allowed: String| {
@@ -155,24 +165,29 @@ impl Policy {
         };
         let text = |d: Duration| humantime::format_duration(d).to_string();
         let whole = |d: Duration| d.subsec_nanos().is_multiple_of(1_000_000);
+        let (pace, named) = match self.method {
+            Method::Both => (self.pace(), "half the interval"),
+            _ => (self.pace(), "the interval"),
+        };
+        let shortest = if self.method == Method::Both { 2 * INTERVAL.0 } else { INTERVAL.0 };
         check(
-            (INTERVAL.0..=INTERVAL.1).contains(&self.interval) && whole(self.interval),
+            (shortest..=INTERVAL.1).contains(&self.interval) && whole(self.interval),
             "interval",
             text(self.interval),
-            format!("{} to {}, whole milliseconds", text(INTERVAL.0), text(INTERVAL.1)),
+            format!("{} to {}, whole milliseconds", text(shortest), text(INTERVAL.1)),
         );
         check(
-            (TIMEOUT.0..=TIMEOUT.1.min(self.interval)).contains(&self.timeout) && whole(self.timeout),
+            (TIMEOUT.0..=TIMEOUT.1.min(pace)).contains(&self.timeout) && whole(self.timeout),
             "timeout",
             text(self.timeout),
-            format!("{} to {} and at most the interval ({}), whole milliseconds", text(TIMEOUT.0), text(TIMEOUT.1), text(self.interval)),
+            format!("{} to {} and at most {named} ({}), whole milliseconds", text(TIMEOUT.0), text(TIMEOUT.1), text(pace)),
         );
         let least = CONFIRM_MIN.max(self.timeout / 2);
         check(
-            (least..=self.interval).contains(&self.confirm_interval) && whole(self.confirm_interval),
+            (least..=pace).contains(&self.confirm_interval) && whole(self.confirm_interval),
             "confirm_interval",
             text(self.confirm_interval),
-            format!("{} (at least 10ms and half the timeout) to the interval ({}), whole milliseconds", text(least), text(self.interval)),
+            format!("{} (at least 10ms and half the timeout) to {named} ({}), whole milliseconds", text(least), text(pace)),
         );
         check((1..=100).contains(&self.down_after), "down_after", self.down_after.to_string(), "1 to 100".into());
         check((1..=100).contains(&self.up_after), "up_after", self.up_after.to_string(), "1 to 100".into());
@@ -186,11 +201,16 @@ impl Policy {
     /// The longest time from the death of an address to its verdict `down`:
     /// `interval + 2 timeout + (down_after - 2) confirm_interval`, or `interval + timeout` where one miss is enough. What is dead
     /// misses every probe, so it makes no difference of how many outcomes the misses are counted.
+    ///
+    /// With [`Method::Both`] that holds of an address that answered both. One of which only one layer answered is re-probed on that
+    /// layer with every second re-probe: `interval + 2 timeout + (2 down_after - 3) confirm_interval`, which is said of them all.
     pub fn detection_bound(&self) -> Duration {
-        match u32::from(self.down_after) {
-            0 | 1 => self.interval + self.timeout,
-            n => self.interval + 2 * self.timeout + (n - 2) * self.confirm_interval,
-        }
+        let more = match u32::from(self.down_after) {
+            0 | 1 => return self.interval + self.timeout,
+            n if self.method == Method::Both => 2 * n - 3,
+            n => n - 2,
+        };
+        self.interval + 2 * self.timeout + more * self.confirm_interval
     }
 
     /// The chance that a round of an address that is alive ends in `down`, where each probe or its answer is lost with
@@ -201,6 +221,9 @@ impl Policy {
     /// N in a row, or one of any: `p^N`, exactly. N of M: at most `p P(N - 1 or more misses among M - 1) / (1 - p)^(M - N + 1)`, and at
     /// least that without the divisor. For each false `down` there is a miss from which on M outcomes hold N misses; a round that
     /// began has `1 / (1 - p)^(M - N + 1)` misses on average before that many replies in a row end it.
+    ///
+    /// With [`Method::Both`]: of an address that answers on one layer only. One that answers both is safer, by a factor of about p,
+    /// for a miss counts only where the other layer missed as well.
     pub fn false_down_rate(&self, loss: f64) -> f64 {
         let Quorum { count, of } = self.down();
         if self.down().is_run() || count == 1 {
@@ -241,6 +264,31 @@ mod tests {
     fn detection_bound_is_the_arithmetic_of_the_design() {
         assert_eq!(policy().detection_bound(), Duration::from_millis(1800));
         assert_eq!(Policy { down_after: 1, down_of: 1, ..policy() }.detection_bound(), Duration::from_millis(1300));
+    }
+
+    #[test]
+    fn two_layers_take_turns_at_the_pace_of_half_the_interval() {
+        let both = |interval, timeout, confirm_interval| {
+            let [interval, timeout, confirm_interval] = [interval, timeout, confirm_interval].map(Duration::from_millis);
+            Policy { method: Method::Both, interval, timeout, confirm_interval, ..policy() }
+        };
+        assert_eq!(both(1000, 300, 200).pace(), Duration::from_millis(500));
+        for (times, bad) in [
+            ((1000, 300, 200), vec![]),
+            ((501, 250, 200), vec![]),
+            ((200, 100, 100), vec![]),
+            ((199, 60, 60), vec!["interval"]),
+            ((400, 250, 200), vec!["timeout"]),
+            ((400, 200, 201), vec!["confirm_interval"]),
+        ] {
+            let mistakes = both(times.0, times.1, times.2).mistakes();
+            assert_eq!(mistakes.iter().map(|mistake| mistake.field).collect::<Vec<_>>(), bad, "{times:?}");
+        }
+        let allowed = &both(400, 250, 200).mistakes()[0].allowed;
+        assert_eq!(allowed, "1ms to 1m and at most half the interval (200ms), whole milliseconds");
+        assert_eq!(both(1000, 300, 200).detection_bound(), Duration::from_millis(2200));
+        let one = Policy { down_after: 1, down_of: 1, ..both(1000, 300, 200) };
+        assert_eq!(one.detection_bound(), Duration::from_millis(1300));
     }
 
     #[test]

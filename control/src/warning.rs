@@ -59,12 +59,12 @@ fn idle_policies(roll: &Roll, addresses: &[u64], warnings: &mut Vec<String>) {
 }
 
 fn macs(roll: &Roll, warnings: &mut Vec<String>) {
-    let arp = |choice: Choice| roll.policy(choice).is_some_and(|policy| policy.method == Method::Arp);
+    let asks = |choice: Choice| roll.policy(choice).is_some_and(|policy| matches!(policy.method, Method::Arp | Method::Both));
     let rows = || roll.addresses.iter().map(|address| (address, &roll.list.rows[address.row as usize]));
-    let mut without = rows().filter(|(address, row)| row.mac.is_none() && arp(address.policy)).map(|(_, row)| row);
+    let mut without = rows().filter(|(address, row)| row.mac.is_none() && asks(address.policy)).map(|(_, row)| row);
     if let Some(first) = without.next() {
         warnings.push(format!(
-            "{} of method arp without a MAC (first: {} in {}): the agent learns it by a rate-limited question to all, which a \
+            "{} of method arp or both without a MAC (first: {} in {}): the agent learns it by a rate-limited question to all, which a \
              switch may answer for a host that is dead",
             plural(without.count() as u64 + 1, "address", "addresses"),
             first.address,

@@ -43,6 +43,7 @@ pub fn json(lab: &Lab) -> Result<Value> {
                 "address": cloud.address(station).map(|octets| Ipv4Addr::from(octets).to_string()),
                 "dead": behaviour.has(Behaviour::DEAD),
                 "icmp_filtered": behaviour.has(Behaviour::ICMP_FILTERED),
+                "neighbour_filtered": behaviour.has(Behaviour::NEIGHBOUR_FILTERED),
                 "wrong_mac": behaviour.has(Behaviour::WRONG_MAC),
                 "loss_per_mille": behaviour.loss_per_mille(),
             })
@@ -90,7 +91,12 @@ pub fn print(lab: &Lab) -> Result<()> {
 }
 
 fn complaints(behaviour: Behaviour) -> Vec<String> {
-    let flags = [(Behaviour::DEAD, "silent"), (Behaviour::ICMP_FILTERED, "drops ICMP"), (Behaviour::WRONG_MAC, "answers from another MAC")];
+    let flags = [
+        (Behaviour::DEAD, "silent"),
+        (Behaviour::ICMP_FILTERED, "drops ICMP"),
+        (Behaviour::NEIGHBOUR_FILTERED, "answers no question for its MAC"),
+        (Behaviour::WRONG_MAC, "answers from another MAC"),
+    ];
     let flags = flags.into_iter().filter(|(flag, _)| behaviour.has(*flag)).map(|(_, text)| text.to_string());
     let loss = behaviour.loss_per_mille();
     flags.chain((loss > 0).then(|| format!("loses {loss} of 1000"))).collect()

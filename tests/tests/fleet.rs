@@ -190,6 +190,27 @@ fn a_security_group_drops_icmp_and_never_arp() {
 }
 
 #[test]
+fn who_answers_no_question_for_its_mac_answers_pings_all_the_same() {
+    for bench in Bench::each("who_answers_no_question_for_its_mac_answers_pings_all_the_same") {
+        bench.change(HOST, |behaviour| behaviour.with(Behaviour::NEIGHBOUR_FILTERED, true));
+        bench.leaves(&bench.arp_request(mac(HOST), HOST), DROP);
+        bench.leaves(&bench.arp_request([0xff; 6], HOST), DROP);
+        bench.answers(&bench.echo_request(mac(HOST), HOST), &bench.echo_reply(mac(HOST), HOST, 64));
+    }
+}
+
+#[test]
+fn the_gateway_passes_pings_on_to_a_host_on_the_link() {
+    for bench in Bench::each("the_gateway_passes_pings_on_to_a_host_on_the_link") {
+        bench.answers(&bench.echo_request(mac(GATEWAY), HOST), &bench.echo_reply(mac(GATEWAY), HOST, 63));
+        bench.answers(&bench.echo_request(mac(GATEWAY), GATEWAY), &bench.echo_reply(mac(GATEWAY), GATEWAY, 64));
+        bench.change(GATEWAY, |behaviour| behaviour.with(Behaviour::DEAD, true));
+        bench.leaves(&bench.echo_request(mac(GATEWAY), HOST), DROP);
+        bench.answers(&bench.echo_request(mac(HOST), HOST), &bench.echo_reply(mac(HOST), HOST, 64));
+    }
+}
+
+#[test]
 fn a_second_station_answers_from_its_own_mac() {
     for bench in Bench::each("a_second_station_answers_from_its_own_mac") {
         bench.change(HOST, |behaviour| behaviour.with(Behaviour::WRONG_MAC, true));

@@ -43,6 +43,10 @@ fn echo<W: World>(claim: &Claim, network: Option<u16>, world: &W) -> Option<Reas
     if probe::checksum(claim.sum) != 0 {
         return Some(Reason::BadChecksum);
     }
+    // That one was no ping: its slot and nonce are known from others.
+    if target::asks((target[3] >> 48) as u8, claim.sequence) {
+        return None;
+    }
     let sent = world.sent(slot)?;
     let entry = if claim.sequence & 1 == 0 { sent[0] } else { sent[1] };
     let board = world.board(slot)?;
@@ -60,7 +64,8 @@ fn echo<W: World>(claim: &Claim, network: Option<u16>, world: &W) -> Option<Reas
 /// each probe of ours that still waits; every further one goes on.
 #[inline(always)]
 fn neighbour<W: World>(claim: &Claim, slot: u32, target: &[u64; target::WORDS], world: &W) -> Option<Reason> {
-    if (target[3] >> 48) as u8 & target::ARP == 0 {
+    let flags = (target[3] >> 48) as u8;
+    if flags & target::ARP == 0 {
         return None;
     }
     if target[2] & MAC != claim.mac {
@@ -68,7 +73,12 @@ fn neighbour<W: World>(claim: &Claim, slot: u32, target: &[u64; target::WORDS], 
         return Some(Reason::OtherMac);
     }
     let board = world.board(slot)?;
-    Some(match board::match_newest(world.sent(slot)?, board.load(), world.now(), timeout(target)) {
+    let (sent, word, now) = (world.sent(slot)?, board.load(), world.now());
+    let matched = match flags & target::BOTH {
+        0 => board::match_newest(sent, word, now, timeout(target)),
+        _ => board::match_even(sent, word, now, timeout(target)),
+    };
+    Some(match matched {
         Match::Answer(word) => {
             board.store(word);
             Reason::Answer
@@ -90,7 +100,7 @@ fn quote<W: World>(claim: &Claim, slot: u32, target: &[u64; target::WORDS], worl
     }
     let sent = world.sent(slot)?;
     let entry = if claim.sequence & 1 == 0 { sent[0] } else { sent[1] };
-    if (target[3] >> 48) as u8 & target::ARP != 0 || board::sent_sequence(entry) != claim.sequence {
+    if target::asks((target[3] >> 48) as u8, claim.sequence) || board::sent_sequence(entry) != claim.sequence {
         return Some(Reason::BadQuote);
     }
     note_evidence(slot, claim.because, claim.from[0], claim.from[1], world);

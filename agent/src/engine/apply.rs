@@ -114,6 +114,7 @@ impl Engine {
         self.schedule.remove(slot);
         self.arrays.vacate(slot);
         self.cells[slot as usize] = Cell::EMPTY;
+        self.pairs.remove(slot);
         self.view.clear(slot);
         self.view.verdicts.at(slot).store(0, std::sync::atomic::Ordering::Relaxed);
     }
@@ -158,6 +159,9 @@ impl Engine {
         cell.group = group;
         if let Some(class) = self.classes.get(group) {
             cell.judgement.adopt(class.thresholds, self.view.recent(slot));
+            if let Some(layers) = self.pairs.get_mut(slot) {
+                layers.adopt(class.thresholds);
+            }
         }
         let routed = cell.has(Mark::Routed);
         let (mut aim, mut way) = match self.aim(roster, assignment) {
@@ -169,6 +173,7 @@ impl Engine {
                 }
                 self.schedule.remove(slot);
                 self.arrays.vacate(slot);
+                self.pair(slot, false);
                 self.set_blind(slot, Some(blind));
                 return;
             }
@@ -200,14 +205,11 @@ impl Engine {
         let class = self.classes.get(assignment.group).ok_or(Blind::NoNetwork)?;
         let network = class.network.ok_or(Blind::NoNetwork)?;
         let address = record.address();
-        let on_link = self.is_asked_on_link(network, address, class.method, record.mac());
-        if !on_link && self.networks.get(usize::from(network)).is_some_and(|network| !network.sender.can_echo(address)) {
-            return Err(Blind::NoSource);
-        }
-        let way = self.way(network, address, on_link, record.mac());
+        let probing = self.probing(network, address, class.method, record.mac())?;
+        let way = self.way(network, address, probing & target::ARP != 0, record.mac());
         let (Way::Direct(mac) | Way::Gateway(mac)) = way;
         let timeout_ms = u16::try_from(clock::nanos(class.timing.timeout) / 1_000_000).unwrap_or(u16::MAX);
-        let flags = target::LIVE | if on_link { target::ARP } else { 0 } | if address.is_ipv6() { target::V6 } else { 0 };
+        let flags = target::LIVE | probing | if address.is_ipv6() { target::V6 } else { 0 };
         let mac = mac.unwrap_or_default().0;
         Ok((Target { address: record.octets(), mac, network, nonce: 0, timeout_ms, flags }, way))
     }
@@ -216,9 +218,14 @@ impl Engine {
     fn follow(&mut self, slot: u32, way: Way, now: Mono) {
         let Some(cell) = self.cells.get_mut(slot as usize) else { return };
         cell.mark(Mark::Routed, matches!(way, Way::Gateway(_)));
+        let flags = self.arrays.target(slot).map_or(0, |target| target.flags);
+        cell.mark(Mark::Far, flags & target::FAR != 0);
         cell.mark(Mark::V6, self.arrays.address(slot).is_some_and(|octets| Family::of(crate::unit::unmapped(octets)) == Family::V6));
         let Some(class) = self.classes.get(cell.group) else { return };
-        let (timing, network) = (class.timing, class.network);
+        let both = flags & target::BOTH != 0;
+        // Each of the two once in an interval.
+        let (timing, network) = (if both { class.timing.twice_as_often() } else { class.timing }, class.network);
+        self.pair(slot, both);
         self.schedule.add(slot, timing, now);
         let blind = match way {
             Way::Direct(Some(_)) | Way::Gateway(Some(_)) => None,

@@ -1,5 +1,6 @@
 //! What the engine itself keeps of each slot.
 
+use crate::layers::Layer;
 use crate::unit::Family;
 use crate::verdict::Judgement;
 
@@ -34,6 +35,10 @@ pub(super) enum Mark {
     V6 = 1 << 4,
     /// Its MAC was learned, not given.
     Learned = 1 << 5,
+    /// Asked on the link and pinged in turn.
+    Both = 1 << 6,
+    /// Pinged through the gateway, though it is asked on the link.
+    Far = 1 << 7,
 }
 
 impl Cell {
@@ -51,6 +56,12 @@ impl Cell {
 
     pub(super) fn is_live(&self) -> bool {
         self.has(Mark::Live)
+    }
+
+    /// By which family's gateway the probe with that sequence goes.
+    pub(super) fn gateway(&self, sequence: u16) -> Option<Family> {
+        let pings = self.has(Mark::Far) && Layer::of(sequence) == Layer::Echo;
+        (self.has(Mark::Routed) || pings).then(|| self.family())
     }
 
     pub(super) fn family(&self) -> Family {

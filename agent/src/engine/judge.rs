@@ -6,6 +6,7 @@ use super::cell::Mark;
 use super::send::AHEAD;
 use super::{Engine, MARGIN, Note, Turned};
 use crate::clock::Mono;
+use crate::layers::Layer;
 use crate::reply::{leads, prefetch};
 use crate::unit::{Blind, Verdict};
 use crate::verdict::{Outcome, Turn};
@@ -77,7 +78,8 @@ impl Engine {
             let elapsed = traces.elapsed(sequence, now.nanos()).map(Duration::from_nanos);
             let sent = now - elapsed.unwrap_or_default();
             let (network, timeout) = (class.network, class.timing.timeout);
-            let routed = cell.has(Mark::Routed).then(|| cell.family());
+            let routed = cell.gateway(sequence);
+            let layer = cell.has(Mark::Both).then(|| Layer::of(sequence));
             let answered = traces.answered(sequence);
             if !answered && elapsed.is_some_and(|elapsed| elapsed <= timeout) {
                 self.arm(slot, now);
@@ -111,7 +113,7 @@ impl Engine {
             }
             self.cells[slot as usize].judged = sequence;
             if let Some(outcome) = outcome {
-                self.outcome(slot, outcome, sent, now);
+                self.outcome(slot, layer, outcome, sent, now);
             }
             if sequence == traces.newest() {
                 return;
@@ -138,11 +140,16 @@ impl Engine {
         }
     }
 
-    /// Takes one outcome of a probe sent at `sent` into account.
-    pub(super) fn outcome(&mut self, slot: u32, outcome: Outcome, sent: Mono, now: Mono) {
+    /// Takes one outcome of a probe sent at `sent` into account; of which layer, where both are probed in turn.
+    pub(super) fn outcome(&mut self, slot: u32, layer: Option<Layer>, outcome: Outcome, sent: Mono, now: Mono) {
         let stamp = self.stamp(sent);
         let cell = &mut self.cells[slot as usize];
         let Some(class) = self.classes.get(cell.group) else { return };
+        // Since when the address is so; `None`: that says nothing of it, for the other layer shows that it is there.
+        let since = match layer.and_then(|layer| Some((layer, self.pairs.get_mut(slot)?))) {
+            Some((layer, layers)) => layers.take(layer, outcome, stamp, class.thresholds),
+            None => Some(stamp),
+        };
         match outcome {
             Outcome::Reply => {
                 class.series.replies.add(1);
@@ -152,26 +159,40 @@ impl Engine {
                 }
                 self.view.note_reply(slot, stamp);
                 // One more reply of an address that is up and well: nearly all that is ever judged.
-                if cell.judgement.is_well() {
+                if cell.judgement.is_well() && layer.is_none() {
                     return;
                 }
             }
             Outcome::Miss => {
                 class.series.misses.add(1);
                 self.view.totals.misses.add(1);
-                // A down address that answered once and then not is down since its first silence.
-                if cell.judgement.misses() == 0 && cell.judgement.frozen() != Verdict::Down {
-                    cell.first_miss = stamp;
+                if let Some(since) = since {
+                    // A down address that answered once and then not is down since its first silence.
+                    if cell.judgement.misses() == 0 && cell.judgement.frozen() != Verdict::Down {
+                        cell.first_miss = since;
+                    }
+                    self.view.note_miss(slot);
                 }
-                self.view.note_miss(slot);
             }
             Outcome::Void(_) => {
                 class.series.voids.add(1);
                 self.view.totals.voids.add(1);
             }
         }
+        if since.is_some() {
+            self.weigh(slot, outcome, now);
+        }
+        if layer.is_some() {
+            self.conditions(slot);
+        }
+    }
+
+    /// Lets an outcome count for the verdict.
+    fn weigh(&mut self, slot: u32, outcome: Outcome, now: Mono) {
+        let cell = &mut self.cells[slot as usize];
+        let Some(class) = self.classes.get(cell.group) else { return };
         // With its gateway gone the verdict is frozen: what was under way changes nothing any more.
-        if cell.judgement.blind() == Some(Blind::NoGateway) && !self.has_gateway(slot) {
+        if cell.judgement.blind() == Some(Blind::NoGateway) && cell.has(Mark::Routed) && !self.has_gateway(slot) {
             return;
         }
         let cell = &mut self.cells[slot as usize];

@@ -6,6 +6,7 @@
 
 mod apply;
 mod attach;
+mod both;
 mod cell;
 mod class;
 mod conflict;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 pub use self::attach::{Attached, Attachment, Tap};
+use self::both::Pairs;
 use self::cell::Cell;
 use self::class::Classes;
 use self::conflict::Conflict;
@@ -131,6 +133,7 @@ pub struct Engine {
     schedule: Schedule,
     throttle: Throttle,
     cells: Vec<Cell>,
+    pairs: Pairs,
     classes: Classes,
     networks: Vec<Network>,
     job: Option<Job>,
@@ -190,6 +193,7 @@ impl Engine {
             schedule: Schedule::default(),
             throttle: Throttle::new(pps, now),
             cells: Vec::new(),
+            pairs: Pairs::default(),
             classes: Classes::default(),
             networks: networks.into_iter().map(Network::new).collect(),
             job: None,

@@ -104,7 +104,8 @@ impl Engine {
         let confirms = self.schedule.is_confirming(slot);
         if confirms {
             // Enough is under way to settle it, or the last one left just now and a second would say nothing more.
-            let enough = open >= u16::from(cell.judgement.open(class.thresholds));
+            // Where layers take turns, what is under way may be of the one that says nothing new.
+            let enough = open >= u16::from(cell.judgement.open(class.thresholds)) && !cell.has(Mark::Both);
             if enough || elapsed(newest).is_some_and(|elapsed| elapsed < class.timing.confirm_interval / 2) {
                 return false;
             }
@@ -134,6 +135,7 @@ impl Engine {
         batch.drop_first(outdated);
         if !batch.slots.is_empty() {
             let Some(tap) = &mut network.tap else { return };
+            tap.transmitter.gateway(family, network.gateways[family as usize].mac);
             let before = self.clock.now();
             let departure = tap.transmitter.transmit(&self.program, &batch.slots, family, self.id, &|| self.clock.now());
             let after = self.clock.now();
@@ -217,7 +219,7 @@ impl Engine {
             self.late_behind += 1;
             let _ = self.late.record(clock::nanos(LAG_MAX));
             self.view.late_10ms.add(1);
-            self.outcome(slot, Outcome::Void(reason), now, now);
+            self.outcome(slot, None, Outcome::Void(reason), now, now);
         }
     }
 }

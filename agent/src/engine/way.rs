@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use rollcall_agent_ebpf::target;
 use tracing::{info, warn};
 
 use super::Engine;
@@ -22,13 +23,25 @@ pub(super) enum Way {
 }
 
 impl Engine {
-    /// Whether an address is asked for on the link, rather than pinged. An address whose MAC the list gives is on the link, whatever
-    /// prefixes the agent has there.
-    pub(super) fn is_asked_on_link(&self, number: u16, address: IpAddr, method: Method, mac: Option<Mac>) -> bool {
-        match method {
+    /// How an address is probed, as the flags of its target: asked for on the link, pinged, or both in turn; or why it cannot be. An
+    /// address whose MAC the list gives is on the link, whatever prefixes the agent has there. Of `both` what can be done is done:
+    /// an address without a MAC that is not on the link is only pinged, and without a source, or a gateway on the way to it, only
+    /// asked for.
+    pub(super) fn probing(&self, number: u16, address: IpAddr, method: Method, mac: Option<Mac>) -> Result<u8, Blind> {
+        let network = self.networks.get(usize::from(number)).ok_or(Blind::NoNetwork)?;
+        let near = network.is_on_link(address);
+        let asks = match method {
             Method::Arp => true,
             Method::Icmp => false,
-            Method::Auto => mac.is_some() || self.networks.get(usize::from(number)).is_some_and(|network| network.is_on_link(address)),
+            Method::Auto | Method::Both => mac.is_some() || near,
+        };
+        let can_echo = network.sender.can_echo(address);
+        let has_way = near || network.gateways[Family::of(address) as usize].address.is_some();
+        match (asks, method) {
+            (true, Method::Both) if can_echo && has_way => Ok(target::ARP | target::BOTH | if near { 0 } else { target::FAR }),
+            (true, _) => Ok(target::ARP),
+            (false, _) if can_echo => Ok(0),
+            (false, _) => Err(Blind::NoSource),
         }
     }
 

@@ -9,12 +9,12 @@ mod question;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rollcall_agent_ebpf::config::Tags;
+use rollcall_agent_ebpf::config::{self, Tags};
 use rollcall_agent_ebpf::frame::{eth, icmp, icmpv6, ipv4, ipv6};
 use rollcall_agent_ebpf::probe;
 use rollcall_agent_ebpf::target::{self, Target};
 
-use crate::unit::Mac;
+use crate::unit::{Family, Mac};
 
 /// Length of the longest probe.
 pub const LEN_MAX: usize = probe::LEN_V6 + 2 * eth::TAG;
@@ -86,6 +86,8 @@ pub struct Templates {
     pub sources: [probe::Source; 2],
     /// VLAN tags.
     pub tags: u64,
+    /// MAC of the gateway of each family, as a word; 0: not known.
+    pub gateways: [u64; 2],
 }
 
 impl Templates {
@@ -108,13 +110,31 @@ impl Templates {
             sums_v6: u64::from(asks) | u64::from(echoes) << 32,
             sources: [sender.link_local, sender.v6.unwrap_or(sender.link_local)].map(source),
             tags: sender.tags.word(),
+            gateways: [0; 2],
         }
     }
 
-    /// Writes the probe of a target and says how long it is; slot and sequence are used by ICMP only.
+    /// The same for another ICMP identifier.
+    pub fn with_id(&self, sender: Sender, id: u16) -> Self {
+        Templates { gateways: self.gateways, ..Templates::new(sender, id) }
+    }
+
+    /// From now on what must pass the gateway of a family goes to this MAC; `None`: nowhere.
+    pub fn set_gateway(&mut self, family: Family, mac: Option<Mac>) {
+        self.gateways[family as usize] = mac.map_or(0, |mac| config::mac_word(mac.0));
+    }
+
+    /// Writes the probe of a target and says how long it is; 0: it must pass a gateway whose MAC is not known, and cannot leave.
+    /// What the sequence says depends on the target: ICMP carries it, and it chooses where a target is asked and pinged in turn.
     pub fn write(&self, frame: &mut Frame, target: &Target, slot: u32, sequence: u16) -> usize {
-        let words = target.words();
-        let on_link = target.flags & target::ARP != 0;
+        let mut words = target.words();
+        if target::passes_gateway(target.flags, sequence) {
+            words[2] = self.gateways[usize::from(target.flags & target::V6 != 0)];
+            if words[2] == 0 {
+                return 0;
+            }
+        }
+        let on_link = target::asks(target.flags, sequence);
         if target.flags & target::V6 == 0 {
             self.put_v4(
                 frame,

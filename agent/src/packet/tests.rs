@@ -101,6 +101,38 @@ fn icmpv6_echo_names_slot_and_nonce_and_has_the_right_checksum() {
 }
 
 #[test]
+fn address_of_both_is_asked_with_even_sequences_and_pinged_with_odd_ones() {
+    for address in ["10.0.3.7", "fd52::9"] {
+        let of = |flags, sequence| probe(sender(), &target(address, flags), 9, 1, sequence);
+        for sequence in [0, 2, 0xfffe] {
+            assert_eq!(of(target::ARP | target::BOTH, sequence), of(target::ARP, sequence), "{address} {sequence}");
+            assert_eq!(of(target::ARP | target::BOTH, sequence + 1), of(0, sequence + 1), "{address} {sequence} + 1");
+        }
+    }
+}
+
+#[test]
+fn pings_of_a_far_address_go_to_the_gateway_of_its_family_and_nowhere_without_one() {
+    let far = target::ARP | target::BOTH | target::FAR;
+    let (v4, v6) = (Mac([2, 0, 0, 0, 0, 4]), Mac([2, 0, 0, 0, 0, 6]));
+    let mut templates = Templates::new(sender(), 1);
+    let mut frame = [0xa5; LEN_MAX];
+    for (address, gateway) in [("10.0.3.7", v4), ("fd52::9", v6)] {
+        let target = target(address, far);
+        assert_eq!(templates.write(&mut frame, &target, 9, 1), 0);
+        assert!(templates.write(&mut frame, &target, 9, 2) > 0 && frame[..6] == HOST_MAC, "questions go to the host");
+        templates.set_gateway(Family::V4, Some(v4));
+        templates.set_gateway(Family::V6, Some(v6));
+        let length = templates.with_id(sender(), 7).write(&mut frame, &target, 9, 1);
+        let mut straight = probe(sender(), &super::tests::target(address, 0), 9, 7, 1);
+        straight[..6].copy_from_slice(&gateway.0);
+        assert_eq!(frame[..length], straight, "{address}");
+        templates.set_gateway(Family::V4, None);
+        templates.set_gateway(Family::V6, None);
+    }
+}
+
+#[test]
 fn question_to_all_goes_to_the_solicited_node_group() {
     let mut frame = [0xa5; LEN_MAX];
     let length = Templates::new(sender(), 1).ask(&mut frame, "fd52::12:3456".parse().unwrap(), None);

@@ -192,7 +192,7 @@ impl Arrays {
     pub fn age(&self, slot: u32, sequence: u16) {
         let Some(words) = self.board.words(slot) else { return };
         let word = words[0].load(Ordering::Acquire);
-        if sequence.wrapping_sub(board::newest(word)) >= 0x4000 {
+        if board::is_old(word, sequence) {
             let _ = words[0].compare_exchange(word, board::aged(word, sequence), Ordering::AcqRel, Ordering::Relaxed);
         }
     }

@@ -79,7 +79,9 @@ impl Program {
         state[run::INTERFACE].store(interface.into(), Relaxed);
         state[run::TAGS].store(templates.tags, Relaxed);
         let put = |at: usize, words: &[u64]| state[at..].iter().zip(words).for_each(|(to, word)| to.store(*word, Relaxed));
-        if length < probe::LEN_V6 {
+        let v6 = length >= probe::LEN_V6;
+        state[run::GATEWAY].store(templates.gateways[usize::from(v6)], Relaxed);
+        if !v6 {
             state[run::SUMS].store(templates.sums, Relaxed);
             put(run::TEMPLATE_ARP, &templates.arp);
             put(run::TEMPLATE_ECHO, &templates.echo);

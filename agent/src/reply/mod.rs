@@ -41,7 +41,7 @@ pub use region::{Region, prefetch};
 /// The XDP program, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ROLLCALL_XDP"));
 /// Its name; the number is [`rollcall_agent_ebpf::VERSION`].
-const PROGRAM: &str = "rollcall_v4";
+const PROGRAM: &str = "rollcall_v5";
 
 /// The arrays, and who writes answers to them: the loaded program with its attachments, and packet sockets where it has none.
 pub struct Program {

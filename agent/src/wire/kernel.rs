@@ -15,7 +15,7 @@ use crate::link::Interface;
 use crate::namespace::Namespace;
 use crate::packet::{Sender, Templates};
 use crate::reply::{Program, ReplyError};
-use crate::unit::Family;
+use crate::unit::{Family, Mac};
 
 /// Why the kernel transmitter cannot be used on an interface.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ fn trial(sender: Sender) -> [u64; probe::WORDS] {
 impl Transmitter for Kernel {
     fn transmit(&mut self, program: &Program, slots: &[u32], family: Family, id: u16, _clock: &dyn Fn() -> Mono) -> Departure {
         if id != self.id {
-            (self.templates, self.id) = (Templates::new(self.sender, id), id);
+            (self.templates, self.id) = (self.templates.with_id(self.sender, id), id);
         }
         if let Err(error) = self.namespace.enter() {
             return Departure { sent: 0, error: Some(error), dropped: 0 };
@@ -89,6 +89,10 @@ impl Transmitter for Kernel {
             }
         }
         Departure { sent, error: None, dropped }
+    }
+
+    fn gateway(&mut self, family: Family, mac: Option<Mac>) {
+        self.templates.set_gateway(family, mac);
     }
 
     fn name(&self) -> &'static str {

@@ -18,7 +18,7 @@ use crate::clock::Mono;
 use crate::link::Interface;
 use crate::packet::Sender;
 use crate::reply::Program;
-use crate::unit::Family;
+use crate::unit::{Family, Mac};
 
 pub use hearing::{HearingSocket, Letterbox};
 pub use kernel::{Kernel, KernelError};
@@ -73,6 +73,9 @@ pub struct Departure {
 pub trait Transmitter: Send {
     /// Sends one probe to each slot, in order; all slots are of one family. Slots that are not in use count as sent.
     fn transmit(&mut self, program: &Program, slots: &[u32], family: Family, id: u16, clock: &dyn Fn() -> Mono) -> Departure;
+
+    /// From now on what must pass the gateway of a family goes to this MAC; `None`: such probes count as sent and go nowhere.
+    fn gateway(&mut self, family: Family, mac: Option<Mac>);
 
     /// Name in the metrics and the API.
     fn name(&self) -> &'static str;

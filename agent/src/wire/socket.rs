@@ -8,7 +8,7 @@ use super::{Departure, Transmitter};
 use crate::clock::Mono;
 use crate::packet::{Frame, LEN_MAX, Sender, Templates};
 use crate::reply::Program;
-use crate::unit::Family;
+use crate::unit::{Family, Mac};
 
 /// Frames of one system call. More gained nothing (see design), fewer cost calls.
 const BATCH: usize = 64;
@@ -28,6 +28,8 @@ pub struct Socket {
     messages: Box<[libc::mmsghdr; BATCH]>,
     /// Place among the slots of the batch under way, slot, sequence and the entry of `SENT` before, of each message.
     notes: Vec<(usize, u32, u16, u64)>,
+    /// The same of probes of that batch that have nowhere to go.
+    idle: Vec<(usize, u32, u16, u64)>,
 }
 
 // SAFETY: the raw pointers lead into boxes that the value owns itself, so they move with it to another thread.
@@ -52,7 +54,7 @@ impl Socket {
         }));
         let notes = Vec::with_capacity(BATCH);
         let templates = Templates::new(sender, 0);
-        Ok(Socket { fd, sender, templates, id: 0, frames, vectors, messages, notes })
+        Ok(Socket { fd, sender, templates, id: 0, frames, vectors, messages, notes, idle: Vec::new() })
     }
 
     fn send_batch(&mut self) -> Departure {
@@ -78,18 +80,23 @@ impl Socket {
 impl Transmitter for Socket {
     fn transmit(&mut self, program: &Program, slots: &[u32], _family: Family, id: u16, clock: &dyn Fn() -> Mono) -> Departure {
         if id != self.id {
-            (self.templates, self.id) = (Templates::new(self.sender, id), id);
+            (self.templates, self.id) = (self.templates.with_id(self.sender, id), id);
         }
         let arrays = program.arrays();
         let mut done = 0;
         for batch in slots.chunks(BATCH) {
             self.notes.clear();
+            self.idle.clear();
             batch.iter().for_each(|slot| arrays.prefetch(*slot));
             for (place, &slot) in batch.iter().enumerate() {
                 let Some(target) = arrays.target(slot) else { continue };
                 let Some((sequence, before)) = arrays.note_sent(slot, clock().nanos()) else { continue };
                 let at = self.notes.len();
                 self.vectors[at].iov_len = self.templates.write(&mut self.frames[at], &target, slot, sequence);
+                if self.vectors[at].iov_len == 0 {
+                    self.idle.push((place, slot, sequence, before));
+                    continue;
+                }
                 self.notes.push((place, slot, sequence, before));
             }
             let departure = self.send_batch();
@@ -99,11 +106,19 @@ impl Transmitter for Socket {
                     arrays.undo(slot, sequence, before);
                 }
                 let position = self.notes.get(departure.sent).map_or(batch.len(), |note| note.0);
+                // Of a slot that stands here and there the one is asked and the other pinged: each undoes its own word of `SENT`.
+                for &(_, slot, sequence, before) in self.idle.iter().filter(|note| note.0 >= position) {
+                    arrays.undo(slot, sequence, before);
+                }
                 return Departure { sent: done + position, error: departure.error, dropped: 0 };
             }
             done += batch.len();
         }
         Departure { sent: done, error: None, dropped: 0 }
+    }
+
+    fn gateway(&mut self, family: Family, mac: Option<Mac>) {
+        self.templates.set_gateway(family, mac);
     }
 
     fn name(&self) -> &'static str {

@@ -142,17 +142,20 @@ impl PolicyFile {
 /// A policy of its own settings, else those of `[defaults]`, else the built-in ones.
 ///
 /// Built in: interval 1s, timeout 300ms or the interval if that is shorter, confirm_interval 200ms or half the timeout if that
-/// is longer (at most the interval), down_after 3, up_after 2, both in a row, method arp, alarm ["log"]. A `down_of` of `[defaults]`
+/// is longer (at most the interval; with method both, half the interval stands for it in both), down_after 3, up_after 2, both in a row, method arp, alarm ["log"]. A `down_of` of `[defaults]`
 /// goes with its `down_after`: a policy with a `down_after` of its own alone means in a row. Likewise `up_of`.
 fn complete(name: &str, own: &Settings, defaults: &Settings) -> Policy {
     fn pick<T: Clone>(own: &Option<(T, u32)>, default: &Option<(T, u32)>) -> Option<T> {
         own.as_ref().or(default.as_ref()).map(|(value, _)| value.clone())
     }
     let interval = pick(&own.interval, &defaults.interval).unwrap_or(Duration::from_secs(1));
-    let timeout = pick(&own.timeout, &defaults.timeout).unwrap_or(interval.min(Duration::from_millis(300)));
+    let method = pick(&own.method, &defaults.method).unwrap_or(Method::Arp);
+    // Half the interval where layers take turns, in whole milliseconds.
+    let pace = if method == Method::Both { Duration::from_millis(interval.as_millis() as u64 / 2) } else { interval };
+    let timeout = pick(&own.timeout, &defaults.timeout).unwrap_or(pace.min(Duration::from_millis(300)));
     let confirm_interval = pick(&own.confirm_interval, &defaults.confirm_interval).unwrap_or_else(|| {
         let half = Duration::from_millis(timeout.as_millis().div_ceil(2) as u64);
-        half.max(Duration::from_millis(200)).min(interval)
+        half.max(Duration::from_millis(200)).min(pace)
     });
     fn window(after: [&Option<(u8, u32)>; 2], of: [&Option<(u8, u32)>; 2], built_in: u8) -> (u8, u8) {
         let count = pick(after[0], after[1]).unwrap_or(built_in);
@@ -170,7 +173,7 @@ fn complete(name: &str, own: &Settings, defaults: &Settings) -> Policy {
         down_of,
         up_after,
         up_of,
-        method: pick(&own.method, &defaults.method).unwrap_or(Method::Arp),
+        method,
         alarm: pick(&own.alarm, &defaults.alarm).unwrap_or_else(|| vec!["log".to_owned()]),
     }
 }

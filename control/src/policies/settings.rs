@@ -89,7 +89,7 @@ fn method(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) ->
     let method = value.get_ref().as_str().and_then(|text| Method::ALL.into_iter().find(|method| method.name() == text));
     if method.is_none() {
         let line = reader.at(value);
-        reader.mistake(line, field, shown(value.get_ref()), "\"arp\", \"icmp\" or \"auto\"");
+        reader.mistake(line, field, shown(value.get_ref()), "\"arp\", \"icmp\", \"auto\" or \"both\"");
     }
     method
 }

@@ -175,7 +175,7 @@ fn policies<'a>(roll: &'a Roll, counts: &[u64]) -> Vec<PolicyReport<'a>> {
         Some(PolicyReport {
             policy,
             addresses,
-            probes_per_second: probes_per_second(addresses, policy.interval),
+            probes_per_second: probes_per_second(addresses, policy.pace()),
             detection_bound_seconds: policy.detection_bound().as_secs_f64(),
             false_down_rate_at_1_percent_loss: policy.false_down_rate(LOSS),
         })

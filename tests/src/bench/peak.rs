@@ -91,7 +91,7 @@ pub(super) async fn run(options: &Options, voice: &Voice) -> Result<Peak> {
             match (way, method) {
                 (Way::Kernel, Method::Icmp) => peak.kernel_kpps = kpps,
                 (Way::Kernel, Method::Arp) => peak.kernel_arp_kpps = kpps,
-                (Way::Kernel, Method::Auto) => {}
+                (Way::Kernel, Method::Auto | Method::Both) => {}
                 (Way::Socket, _) => peak.socket_kpps = peak.socket_kpps.or(kpps),
             }
             peak.lost += row.lost;

@@ -66,6 +66,14 @@ enum Verb {
         #[arg(long)]
         off: bool,
     },
+    /// Answer ICMP but no question for the MAC
+    FilterNeighbour {
+        #[command(flatten)]
+        which: Which,
+        /// Answer such questions again
+        #[arg(long)]
+        off: bool,
+    },
     /// Answer from another MAC, as a second station with the same address does
     WrongMac {
         #[command(flatten)]
@@ -170,6 +178,10 @@ fn run(name: &str, verb: Verb) -> Result<()> {
         Verb::FilterIcmp { which, off } => {
             let done = if off { "answering ICMP" } else { "dropping ICMP" };
             change(name, &which, None, done, |behaviour| behaviour.with(Behaviour::ICMP_FILTERED, !off))
+        }
+        Verb::FilterNeighbour { which, off } => {
+            let done = if off { "answering questions for the MAC" } else { "answering no question for the MAC" };
+            change(name, &which, None, done, |behaviour| behaviour.with(Behaviour::NEIGHBOUR_FILTERED, !off))
         }
         Verb::WrongMac { which, off } => {
             let done = if off { "answering from the right MAC" } else { "answering from another MAC" };

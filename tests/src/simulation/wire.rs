@@ -37,7 +37,7 @@ impl Antenna {
 impl Transmitter for Antenna {
     fn transmit(&mut self, program: &Program, slots: &[u32], _family: Family, id: u16, clock: &dyn Fn() -> Mono) -> Departure {
         if id != self.id {
-            (self.templates, self.id) = (Templates::new(self.sender, id), id);
+            (self.templates, self.id) = (self.templates.with_id(self.sender, id), id);
         }
         let (arrays, now) = (program.arrays(), clock());
         let mut air = lock(&self.air);
@@ -49,6 +49,10 @@ impl Transmitter for Antenna {
             air.ask(self.net, &frame[..length], now);
         }
         Departure { sent: slots.len(), error: None, dropped: 0 }
+    }
+
+    fn gateway(&mut self, family: Family, mac: Option<Mac>) {
+        self.templates.set_gateway(family, mac);
     }
 
     fn name(&self) -> &'static str {

@@ -8,6 +8,7 @@ const RECEIVE: &str = "auto";
 
 mod api;
 mod blind;
+mod both;
 mod conflict;
 mod kernel;
 mod life;

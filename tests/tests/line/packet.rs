@@ -6,6 +6,7 @@ const TRANSMIT: &str = "socket";
 const RECEIVE: &str = "socket";
 
 mod blind;
+mod both;
 mod conflict;
 mod life;
 mod real;

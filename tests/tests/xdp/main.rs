@@ -1,5 +1,6 @@
 //! The agent's XDP program, by PROG_TEST_RUN: only what is provably an answer to one of our own probes ends there.
 
+mod both;
 mod fuzz;
 mod quote;
 mod six;
@@ -187,6 +188,15 @@ fn late_echo_reply_is_counted_and_marks_nothing() {
     bench.expect(&Echo::to(sequence).frame(), Reason::Late);
     bench.expect(&Echo::to(newer).frame(), Reason::Answer);
     assert!(bench.answered(ICMP_SLOT, newer) && !bench.answered(ICMP_SLOT, newest));
+}
+
+#[test]
+fn miss_of_an_older_probe_takes_nothing_from_the_answer_to_the_newer_one() {
+    let Some(mut bench) = Bench::new("miss_of_an_older_probe_takes_nothing") else { return };
+    let (older, newer) = (bench.probe(ICMP_SLOT, 301 * MS), bench.probe(ICMP_SLOT, MS));
+    bench.expect(&Echo::to(newer).frame(), Reason::Answer);
+    bench.arrays.age(ICMP_SLOT, older);
+    assert!(bench.answered(ICMP_SLOT, newer) && !bench.answered(ICMP_SLOT, older));
 }
 
 #[test]

@@ -10,14 +10,14 @@ use super::{Bench, ECHO_6, HOST, HOST_MAC, ICMP_SLOT, ID, MS, NONCE, OUR_MAC, OU
 const ROUTER: [u8; 4] = [10, 0, 0, 254];
 
 /// What a probe looks like to a router, from its echo on.
-fn echo(kind: u8, id: u16, sequence: u16, slot: u32, nonce: u32) -> Vec<u8> {
+pub(crate) fn echo(kind: u8, id: u16, sequence: u16, slot: u32, nonce: u32) -> Vec<u8> {
     let mut echo = vec![kind, 0, 0xab, 0xcd];
     echo.extend(id.to_be_bytes().into_iter().chain(sequence.to_be_bytes()).chain(*b"rclr"));
     echo.extend(slot.to_be_bytes().into_iter().chain(nonce.to_be_bytes()));
     echo
 }
 
-fn error_v4(kind: u8, code: u8, address: [u8; 4], echo: &[u8]) -> Vec<u8> {
+pub(crate) fn error_v4(kind: u8, code: u8, address: [u8; 4], echo: &[u8]) -> Vec<u8> {
     let quoted = [&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 63, 1, 0, 0][..], &OURS, &address, echo].concat();
     let mut frame = [&OUR_MAC[..], &HOST_MAC, &[8, 0, 0x45, 0xc0, 0, 68, 0, 0, 0, 0, 64, 1, 0, 0]].concat();
     frame.extend(ROUTER.into_iter().chain(OURS).chain([kind, code, 0, 0, 0, 0, 0, 0]).chain(quoted));

@@ -114,23 +114,24 @@ fn answer_echo_words(ctx: &XdpContext, frame: *mut Words, words: &Words) -> Resu
     let (asker, address) = words::echo_addresses(words);
     let station = station(address)?;
     let to = words::destination(words);
-    let hop = if station.routed { GATEWAY } else { address };
-    let known = to == words::mac(hop) || (!station.routed && to == words::wrong_mac(address));
-    if !known || (station.routed && words::echo_ttl(words) < 2) || asker[0] == 0 || asker[0] >= 224 {
+    let passed_on = station.is_passed_on(to == words::mac(GATEWAY));
+    let hop = if passed_on { GATEWAY } else { address };
+    let known = to == words::mac(hop) || (!passed_on && to == words::wrong_mac(address));
+    if !known || (passed_on && words::echo_ttl(words) < 2) || asker[0] == 0 || asker[0] >= 224 {
         return Err(Outcome::Ignored);
     }
     if !words::echo_sums_up(words) {
         return Err(Outcome::BadChecksum);
     }
-    let behaviour = echoes(station)?;
+    let behaviour = echoes(station, passed_on)?;
     if to != words::mac(hop) && !behaviour.has(Behaviour::WRONG_MAC) {
         return Err(Outcome::Ignored);
     }
     if behaviour.has(Behaviour::UNREACHABLE) {
         return answer_any(ctx);
     }
-    let own = lost_or(behaviour, if station.routed { to } else { own_mac(behaviour, address) })?;
-    let left = if station.routed { TTL - 1 } else { TTL };
+    let own = lost_or(behaviour, if passed_on { to } else { own_mac(behaviour, address) })?;
+    let left = if passed_on { TTL - 1 } else { TTL };
     store(frame, words::echo_reply(words, own, left));
     Ok(Outcome::IcmpAnswered)
 }
@@ -255,20 +256,21 @@ fn answer_echo<const START: usize>(ctx: &XdpContext, first: u32) -> Result<Outco
     let address: [u8; 4] = part(&ip, ipv4::DESTINATION.start);
     let station = station(address)?.after(first);
     let to: [u8; 6] = read(ctx, eth::DESTINATION.start)?;
-    let hop = if station.routed { GATEWAY } else { address };
+    let passed_on = station.is_passed_on(to == mac(GATEWAY));
+    let hop = if passed_on { GATEWAY } else { address };
     // The gateway forwards only what has a hop left. Nobody answers "this host" or a group (RFC 1122, 3.2.1.3).
-    let known = to == mac(hop) || (!station.routed && to == wrong_mac(address));
-    if !known || (station.routed && ttl < 2) || asker[0] == 0 || asker[0] >= 224 {
+    let known = to == mac(hop) || (!passed_on && to == wrong_mac(address));
+    if !known || (passed_on && ttl < 2) || asker[0] == 0 || asker[0] >= 224 {
         return Err(Outcome::Ignored);
     }
     if !sums_up(ctx, START, header, 0)? || !sums_up(ctx, icmp_start, total - header, 0)? {
         return Err(Outcome::BadChecksum);
     }
-    let behaviour = echoes(station)?;
+    let behaviour = echoes(station, passed_on)?;
     if to != mac(hop) && !behaviour.has(Behaviour::WRONG_MAC) {
         return Err(Outcome::Ignored);
     }
-    let own = lost_or(behaviour, if behaviour.has(Behaviour::WRONG_MAC) && !station.routed { wrong_mac(address) } else { to })?;
+    let own = lost_or(behaviour, if behaviour.has(Behaviour::WRONG_MAC) && !passed_on { wrong_mac(address) } else { to })?;
     let asker_mac: [u8; 6] = read(ctx, eth::SOURCE.start)?;
     if behaviour.has(Behaviour::UNREACHABLE) && station.routed && header == ipv4::LEN && START == eth::LEN {
         return error::unreachable(ctx, &ip, own, asker_mac);
@@ -279,7 +281,7 @@ fn answer_echo<const START: usize>(ctx: &XdpContext, first: u32) -> Result<Outco
     // Source and destination swap, which leaves the sum as it is; the TTL does not.
     write(ctx, START + ipv4::SOURCE.start, address)?;
     write(ctx, START + ipv4::DESTINATION.start, asker)?;
-    let left = if station.routed { TTL - 1 } else { TTL };
+    let left = if passed_on { TTL - 1 } else { TTL };
     write(ctx, START + IP_TTL, [left])?;
     let checksum = patched(part(&ip, ipv4::CHECKSUM.start), [ttl, protocol], [left, protocol]);
     write(ctx, START + ipv4::CHECKSUM.start, checksum)?;
@@ -310,13 +312,16 @@ fn neighbour(station: Station, to_all: bool) -> Result<Behaviour, Outcome> {
         return Ok(behaviour.with(Behaviour::WRONG_MAC, true));
     }
     let answers = !behaviour.has(Behaviour::DEAD) || (to_all && behaviour.has(Behaviour::PROXIED));
-    if answers { Ok(behaviour) } else { Err(Outcome::Dead) }
+    if !answers {
+        return Err(Outcome::Dead);
+    }
+    if behaviour.has(Behaviour::NEIGHBOUR_FILTERED) { Err(Outcome::Filtered) } else { Ok(behaviour) }
 }
 
-/// The behaviour of a station that is sent an echo request, if anybody answers.
+/// The behaviour of a station that is sent an echo request, perhaps through the gateway, if anybody answers.
 #[inline(always)]
-fn echoes(station: Station) -> Result<Behaviour, Outcome> {
-    if station.routed {
+fn echoes(station: Station, passed_on: bool) -> Result<Behaviour, Outcome> {
+    if passed_on {
         // A gateway that is dead forwards nothing.
         let gateway = behaviour(Station { number: station.first, routed: false, first: station.first })?;
         if gateway.has(Behaviour::DEAD) {

@@ -105,22 +105,23 @@ fn answer_echo<const START: usize>(ctx: &XdpContext, first: u32, ip: &[u8; ipv6:
     let asker: [u8; 16] = part(ip, ipv6::SOURCE.start);
     let (station, v4) = station(address, first)?;
     let (to, asker_mac): ([u8; 6], [u8; 6]) = (read(ctx, eth::DESTINATION.start)?, read(ctx, eth::SOURCE.start)?);
-    let hop = if station.routed { GATEWAY } else { v4 };
-    let known = to == mac(hop) || (!station.routed && to == wrong_mac(v4));
-    if !known || (station.routed && ip[ipv6::HOPS] < 2) || asker == [0; 16] || asker[0] == 0xff {
+    let passed_on = station.is_passed_on(to == mac(GATEWAY));
+    let hop = if passed_on { GATEWAY } else { v4 };
+    let known = to == mac(hop) || (!passed_on && to == wrong_mac(v4));
+    if !known || (passed_on && ip[ipv6::HOPS] < 2) || asker == [0; 16] || asker[0] == 0xff {
         return Err(Outcome::Ignored);
     }
     if !is_intact::<START>(ctx, ip, length)? {
         return Err(Outcome::BadChecksum);
     }
-    let behaviour = echoes(station)?;
+    let behaviour = echoes(station, passed_on)?;
     if to != mac(hop) && !behaviour.has(Behaviour::WRONG_MAC) {
         return Err(Outcome::Ignored);
     }
-    let own = lost_or(behaviour, if behaviour.has(Behaviour::WRONG_MAC) && !station.routed { wrong_mac(v4) } else { to })?;
+    let own = lost_or(behaviour, if behaviour.has(Behaviour::WRONG_MAC) && !passed_on { wrong_mac(v4) } else { to })?;
     write(ctx, eth::DESTINATION.start, asker_mac)?;
     write(ctx, eth::SOURCE.start, own)?;
-    write(ctx, START + ipv6::HOPS, [if station.routed { TTL - 1 } else { TTL }])?;
+    write(ctx, START + ipv6::HOPS, [if passed_on { TTL - 1 } else { TTL }])?;
     // Source and destination swap, which leaves the sum as it is; the hop limit is not under it.
     write(ctx, START + ipv6::SOURCE.start, address)?;
     write(ctx, START + ipv6::DESTINATION.start, asker)?;

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_REDIRECT};
 use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::programs::XdpContext;
-use rollcall_agent_ebpf::target::{self, ARP, LIVE, V6};
+use rollcall_agent_ebpf::target::{self, LIVE, V6};
 use rollcall_agent_ebpf::{board, probe, run};
 
 use crate::maps::{DUE, RUN, SENT, TARGET, now, read};
@@ -33,7 +33,7 @@ fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
         write_v4(ctx, run, &template(run, run::TEMPLATE_ECHO))?;
         return Some(leave(run));
     }
-    let target = read(TARGET.get_ptr(slot)?);
+    let mut target = read(TARGET.get_ptr(slot)?);
     let flags = (target[3] >> 48) as u8;
     if flags & LIVE == 0 {
         return None;
@@ -41,9 +41,13 @@ fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
     let sent = SENT.get_ptr_mut(slot)?.cast::<u64>();
     // SAFETY: the look-up gave the whole element of two words; only the one transmitter writes it.
     let sequence = unsafe { board::newest_sent([sent.read_volatile(), sent.add(1).read_volatile()]) }.wrapping_add(1);
+    let passes_gateway = target::passes_gateway(flags, sequence);
+    if passes_gateway {
+        target[2] = word(run, run::GATEWAY);
+    }
     if flags & V6 != 0 {
         write_v6(ctx, run, &frame_v6(run, &target, flags, slot, sequence))?;
-    } else if flags & ARP != 0 {
+    } else if target::asks(flags, sequence) {
         write_v4(ctx, run, &probe::arp(&template(run, run::TEMPLATE_ARP), &target))?;
     } else {
         let sums = word(run, run::SUMS);
@@ -58,6 +62,10 @@ fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
     let entry = board::sent(sequence, word(run, run::NOW));
     // SAFETY: as above; the index is 0 or 1.
     unsafe { sent.add(usize::from(sequence & 1)).write_volatile(entry) };
+    // Without its gateway it goes nowhere; that this is not the target's fault is for userspace to say.
+    if passes_gateway && target[2] == 0 {
+        return None;
+    }
     Some(leave(run))
 }
 
@@ -79,7 +87,7 @@ fn frame_v6(run: *mut u64, target: &[u64; target::WORDS], flags: u8, slot: u32, 
     let at = if target::is_link_local(target[0]) { run::SOURCE_LINK } else { run::SOURCE_GLOBAL };
     let source = [word(run, at), word(run, at + 1), word(run, at + 2)];
     let sums = word(run, run::SUMS_V6);
-    if flags & ARP != 0 {
+    if target::asks(flags, sequence) {
         probe::solicitation(&template(run, run::TEMPLATE_SOLICITATION), target, &source, sums as u32)
     } else {
         probe::echo_v6(&template(run, run::TEMPLATE_ECHO_V6), target, slot, sequence, &source, (sums >> 32) as u32)
