@@ -202,7 +202,7 @@ fn misses_among_the_last_probes_make_lossy_hosts_down_where_no_run_of_them_would
             (1..=20).for_each(|station| stage.lab.fleet().change(station, |behaviour| behaviour.with_loss_per_mille(per_mille)));
         };
         // Sixteen misses in a row would take a host some twenty minutes.
-        lose(600);
+        lose(700);
         stage.until(&mut agent, Verdict::Down, 20).await?;
         let host = agent.host("vm-000001").await?.unwrap();
         assert!(host.addresses[0].explanation.iter().any(|text| text.contains("16 probes of the last 31 without one")), "{host:?}");
