@@ -114,7 +114,7 @@ impl Engine {
         let cell = &mut self.cells[slot as usize];
         let Some(class) = self.classes.get(cell.group) else { return };
         // Since when the address is so; `None`: that says nothing of it, for the other layer shows that it is there.
-        let since = match layer.zip(self.pairs.get_mut(slot)) {
+        let since = match layer.and_then(|layer| Some((layer, self.pairs.get_mut(slot)?))) {
             Some((layer, layers)) => layers.take(layer, outcome, stamp, class.thresholds),
             None => Some(stamp),
         };
