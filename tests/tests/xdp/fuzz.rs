@@ -92,6 +92,10 @@ const HOST_OPTION: [u8; 8] = [2, 1, HOST_MAC[0], HOST_MAC[1], HOST_MAC[2], HOST_
 
 /// The same question asked a second way, in plain slices: is this an intact reply to the probe under way?
 fn provably_ours(frame: &[u8]) -> bool {
+    // The MAC that a frame was sent to says, with the interface, which network it is of.
+    if !frame.starts_with(&OUR_MAC) {
+        return false;
+    }
     let word = |at: usize| frame.get(at..at + 2).map(|b| u16::from_be_bytes([b[0], b[1]]));
     // A tag with identifier 0 gives a priority only; two tags, or another identifier, are another network.
     if matches!(word(12), Some(0x8100 | 0x88a8)) {
