@@ -49,7 +49,9 @@ fn roster() -> Arc<Roster> {
         timeout: ms(250),
         confirm_interval: ms(150),
         down_after: 3,
+        down_of: 3,
         up_after: 2,
+        up_of: 2,
         method: Method::Arp,
         alarm: vec!["oncall".into()],
     });
@@ -70,7 +72,7 @@ impl Half {
         }
         let program = Program::load(64).unwrap();
         let network = |name: &str| NetworkView::new(name.into(), "none".into(), ("socket", "xdp-generic"));
-        let view = Arc::new(View::new(vec![network("a"), network("b")], program.arrays().clone()));
+        let view = Arc::new(View::new(rollcall_agent::clock::now(), vec![network("a"), network("b")], program.arrays().clone()));
         let recovery = Recovery::read(&routes(receiver), state).unwrap();
         let resumed = recovery.firing.clone();
         let alarms = recovery.start(Vec::<Change>::new());
