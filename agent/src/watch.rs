@@ -17,6 +17,7 @@ use crate::config::{Config, NetworkConfig, Prefix};
 use crate::engine::{Attached, Attachment, Command};
 use crate::link::{Interface, Links, News};
 use crate::namespace::{self, Namespace};
+use crate::offload;
 use crate::packet::Sender as ProbeSender;
 use crate::reply::Program;
 use crate::wire::{NeighbourSocket, Socket};
@@ -201,10 +202,12 @@ fn open_sockets(network: &NetworkConfig, interface: Interface, config: &Config) 
     let name = &network.name;
     let sender = sender(network, &interface);
     let opened = interface.namespace.within(|| {
+        // A driver that does not know the question hides nothing.
+        let tags_are_hidden = has_vlans(network, config) && offload::strips_vlan_tags(&interface.name).unwrap_or(false);
         let socket = Socket::open(interface.index, sender)?;
-        Ok::<_, std::io::Error>((socket, NeighbourSocket::open(interface.index, sender)?))
+        Ok::<_, std::io::Error>((tags_are_hidden, socket, NeighbourSocket::open(interface.index, sender)?))
     });
-    let (socket, neighbours) = opened
+    let (tags_are_hidden, socket, neighbours) = opened
         .and_then(|opened| opened)
         .with_context(|| format!("network {name:?}: cannot open a packet socket: the agent needs root, or CAP_NET_RAW"))?;
     let on_link = match &network.on_link {
@@ -215,7 +218,26 @@ fn open_sockets(network: &NetworkConfig, interface: Interface, config: &Config) 
     let gateways = [network.gateway.map(IpAddr::V4).or(v4), network.gateway_v6.map(IpAddr::V6).or(v6)];
     let (receive, transmit) = (config.receive, config.transmit);
     let (canaries, census) = (network.canary.clone(), network.conflict_check);
-    Ok(Attachment { name: name.clone(), interface, gateways, canaries, census, on_link, sender, socket, neighbours, receive, transmit })
+    Ok(Attachment {
+        name: name.clone(),
+        interface,
+        gateways,
+        canaries,
+        census,
+        on_link,
+        sender,
+        tags_are_hidden,
+        socket,
+        neighbours,
+        receive,
+        transmit,
+    })
+}
+
+/// Whether any network on the interface of this one has VLAN tags.
+fn has_vlans(network: &NetworkConfig, config: &Config) -> bool {
+    let place = |network: &NetworkConfig| (network.namespace_path(), network.interface.clone());
+    config.networks.iter().any(|other| other.vlan.is_some() && place(other) == place(network))
 }
 
 /// The addresses of the interface that are the network's. Behind a VLAN tag none is, and no route either.
