@@ -28,7 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run until SIGTERM. Needs root, or CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF.
+    /// Run until SIGTERM. Needs root, or CAP_NET_RAW, with XDP also CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON, with namespaces CAP_SYS_ADMIN.
     Run(Settings),
     /// Say what is wrong with a configuration (and its table); exit status 1 if anything is.
     Check(Settings),

@@ -20,7 +20,7 @@ use crate::scenario::{self, Outcome};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask truth", version, about, max_term_width = 100)]
 struct Options {
-    /// Probes without any loss; with loss a fifth of that each.
+    /// Probes without any loss; with loss a fifth of that each, a thousandth where one miss is enough.
     #[arg(long, default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     probes: u64,
     /// Seed of all that chance decides in the simulated cloud.

@@ -96,13 +96,7 @@ fn frame_v6(run: *mut u64, target: &[u64; target::WORDS], flags: u8, slot: u32, 
 
 #[inline(always)]
 fn template<const N: usize>(run: *mut u64, at: usize) -> [u64; N] {
-    let mut words = [0; N];
-    let mut i = 0;
-    while i < N {
-        words[i] = word(run, at + i);
-        i += 1;
-    }
-    words
+    core::array::from_fn(|i| word(run, at + i))
 }
 
 #[inline(always)]
