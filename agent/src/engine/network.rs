@@ -217,8 +217,7 @@ impl Engine {
             }
             network.resolved = now;
             if network.blind == Some(Blind::SendError) && now.since(network.tried) >= RETRY {
-                network.sees(now);
-                self.show_sight(number as u16);
+                self.try_again(number as u16, now);
             }
             let network = &mut self.networks[number];
             let Some(tap) = network.tap.as_mut().filter(|_| network.blind.is_none()) else { continue };
@@ -243,9 +242,10 @@ impl Engine {
             }
             let mut asks = Vec::new();
             found.extend(network.resolver.advance(now, &mut asks));
+            let mut left = false;
             for (address, mac) in asks {
                 // A question that could not be sent is asked again like one that was not answered.
-                let _ = tap.neighbours.ask(address, mac);
+                left |= tap.neighbours.ask(address, mac).is_ok();
             }
             let seen = network.gateways.iter_mut().filter(|gateway| gateway.seen == now);
             let mut doubtful: Vec<u32> = seen.flat_map(|gateway| std::mem::take(&mut gateway.doubtful)).collect();
@@ -259,7 +259,25 @@ impl Engine {
             for (address, mac) in others {
                 self.compare(number as u16, address, mac, now);
             }
+            if left {
+                self.show_sight(number as u16);
+            }
             self.settle_doubtful(doubtful, now);
+        }
+    }
+
+    /// Lets probes into a network again that refused them. That it takes them is shown only once a frame has left: most errors last.
+    fn try_again(&mut self, number: u16, now: Mono) {
+        let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
+        network.sees(now);
+        // The next probe may be minutes away.
+        let known = network.witnesses().find(|witness| witness.mac.is_some()).and_then(|witness| witness.address);
+        if let Some(known) = known {
+            network.resolver.check(known, now);
+        }
+        // Where nobody is watched nothing would ever leave.
+        if !self.classes.iter().any(|(_, class)| class.network == Some(number)) {
+            self.show_sight(number);
         }
     }
 

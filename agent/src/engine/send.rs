@@ -154,6 +154,9 @@ impl Engine {
             let refused = network.departed(taken, now);
             self.departed(&batch, departure.sent, before, after);
             batch.drop_first(departure.sent);
+            if taken > 0 {
+                self.show_sight(number as u16);
+            }
             if let Some(error) = departure.error {
                 self.send_failed(number, &error, refused, now);
             } else if refused {

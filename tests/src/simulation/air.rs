@@ -50,6 +50,8 @@ pub struct Net {
     pub health: Vec<Health>,
     /// Nothing comes through, in either direction.
     pub silent: bool,
+    /// Nothing can be sent into it.
+    pub refuses: bool,
     pub(super) place: Place,
     /// Frames that the receiver passed on: for whoever asks for neighbours.
     inbox: VecDeque<(IpAddr, Mac)>,
@@ -81,7 +83,7 @@ impl Air {
         let net = |(number, (cloud, sender)): (usize, &(Cloud, Sender))| {
             let place = Place { network: number as u16, interface: 10 + number as u32, tags: sender.tags.word(), mac: sender.mac };
             let health = vec![Health::default(); cloud.stations() as usize];
-            Net { cloud: *cloud, health, silent: false, place, inbox: VecDeque::new() }
+            Net { cloud: *cloud, health, silent: false, refuses: false, place, inbox: VecDeque::new() }
         };
         let nets = networks.iter().enumerate().map(net).collect();
         Air { nets, random: Random::new(seed), queue: BinaryHeap::new(), frames: vec![], free: vec![], lost: 0 }

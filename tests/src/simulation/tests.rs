@@ -1,6 +1,6 @@
 use rollcall_agent::policy::{Method, Policy};
 use rollcall_agent::table::Writer;
-use rollcall_agent::unit::Verdict;
+use rollcall_agent::unit::{Blind, Verdict};
 use rollcall_agent_ebpf::fleet::Behaviour;
 
 use super::*;
@@ -68,4 +68,22 @@ fn host_that_dies_is_told_once_and_resolved_when_it_is_back() {
     simulation.run_until(Duration::from_secs(12));
     let told: Vec<_> = simulation.ledger.told.iter().map(|told| told.what.as_str()).collect();
     assert_eq!(told, [["down"; 6], ["down-over"; 6]].concat());
+}
+
+#[test]
+fn network_that_takes_no_probe_is_one_alarm_of_the_agent_and_shown_as_blind_until_one_leaves() {
+    let mut simulation = simulation(40, 20);
+    simulation.run_until(Duration::from_secs(5));
+    simulation.cloud(|air| air.nets[0].refuses = true);
+    simulation.run_until(Duration::from_millis(5_100));
+    for ms in (5_100..65_000).step_by(10) {
+        simulation.run_until(Duration::from_millis(ms));
+        assert_eq!(simulation.view().networks[0].blind(), Some(Blind::SendError), "at {ms} ms");
+    }
+    let told = |simulation: &Simulation| simulation.ledger.told.iter().map(|told| told.what.clone()).collect::<Vec<_>>();
+    assert_eq!(told(&simulation), ["agent-blind"]);
+    simulation.cloud(|air| air.nets[0].refuses = false);
+    simulation.run_until(Duration::from_secs(120));
+    assert_eq!(told(&simulation), ["agent-blind", "agent-blind-over"]);
+    assert_eq!(verdicts(&simulation, Verdict::Up), 120);
 }

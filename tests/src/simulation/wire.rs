@@ -41,6 +41,9 @@ impl Transmitter for Antenna {
         }
         let (arrays, now) = (program.arrays(), clock());
         let mut air = lock(&self.air);
+        if air.nets[usize::from(self.net)].refuses {
+            return Departure { sent: 0, error: Some(io::ErrorKind::PermissionDenied.into()), dropped: 0 };
+        }
         let mut frame = [0; LEN_MAX];
         for &slot in slots {
             let Some(target) = arrays.target(slot) else { continue };
@@ -64,7 +67,11 @@ impl Neighbours for Antenna {
     fn ask(&mut self, address: IpAddr, mac: Option<Mac>) -> io::Result<()> {
         let mut frame = [0; LEN_MAX];
         let length = self.templates.ask(&mut frame, address, mac);
-        lock(&self.air).ask(self.net, &frame[..length], self.clock.now());
+        let mut air = lock(&self.air);
+        if air.nets[usize::from(self.net)].refuses {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        air.ask(self.net, &frame[..length], self.clock.now());
         Ok(())
     }
 

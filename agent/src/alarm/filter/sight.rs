@@ -22,6 +22,7 @@ pub struct Sights {
 #[derive(Debug)]
 struct Place {
     blind: Option<Blind>,
+    /// When its blindness began. A moment of sight that is too short to end it is a part of it.
     since: Mono,
     since_ms: u64,
     /// What it says counts from then on.
@@ -61,7 +62,14 @@ impl Sights {
                 place.blind = blind;
                 place.settled = place.settled.min(now + self.hold);
             }
-            Some(place) => (place.blind, place.since, place.since_ms, place.settled) = (blind, now, at_ms, now + self.hold),
+            Some(place) => {
+                // Whoever saw for as long as it takes goes blind anew; else an error of each second would never last.
+                if blind.is_some() && place.settled <= now {
+                    (place.since, place.since_ms) = (now, at_ms);
+                }
+                place.blind = blind;
+                place.settled = if blind.is_some() { place.since } else { now } + self.hold;
+            }
             None if blind.is_none() => {}
             None => drop(self.places.insert(network.to_owned(), Place { blind, since: now, since_ms: at_ms, settled: now + self.hold })),
         }
@@ -158,6 +166,27 @@ mod tests {
         assert!(sights.tick(at(42_999)).is_empty());
         assert_eq!(sights.tick(at(43_000)), [Seen::Sees(alarm)]);
         assert!(sights.is_idle());
+    }
+
+    #[test]
+    fn blindness_with_moments_of_sight_is_told_as_soon_as_one_without_and_ends_with_a_long_one() {
+        // Sight a millisecond before each second's end, as by a send error that is tried again; and a link that flaps.
+        for (blind_ms, sight_ms) in [(999, 1), (2_000, 2_000), (100, 2_900)] {
+            let mut sights = Sights::new(HOLD);
+            let (mut ms, mut told) = (0, vec![]);
+            while ms < 60_000 {
+                sights.sight("a", DOWN, ms, at(ms));
+                told.extend(sights.tick(at(ms)));
+                sights.sight("a", None, ms + blind_ms, at(ms + blind_ms));
+                told.extend(sights.tick(at(ms + blind_ms)));
+                ms += blind_ms + sight_ms;
+                assert!(ms < 3_000 + 4_000 || told.len() == 1, "{told:?}");
+            }
+            let alarm = blindness(&["a"], Blind::LinkDown, 0);
+            assert_eq!(told, [Seen::Blind(alarm.clone())], "{blind_ms} ms of {sight_ms}");
+            assert_eq!(sights.tick(at(ms + 3_000)), [Seen::Sees(alarm)]);
+            assert!(sights.is_idle());
+        }
     }
 
     #[test]
