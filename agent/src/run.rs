@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use crate::alarm::{Alarm, Change, Key, Recovery, What};
+use crate::alarm::{Alarm, Change, Key, Matter, Recovery, What};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::{Command, Engine};
@@ -23,6 +23,7 @@ use crate::site::Site;
 use crate::state::{Restored, State};
 use crate::table::{Digest, Edition, Table};
 use crate::tell::{Events, FLUSH, Teller, Telling};
+use crate::unit::Blind;
 use crate::view::{NetworkView, View};
 use crate::watch::Watch;
 
@@ -60,6 +61,8 @@ pub async fn run(config: Config) -> Result<()> {
     let alarms = recovery.start(forgotten);
     let events = Arc::new(Events::default());
     let (notes, told) = mpsc::unbounded_channel();
+    let mut engine = Engine::new(clock, program, attachments, config.pps, view.clone(), notes);
+    engine.resume_silence(&silent(&resumed));
     let telling = Telling {
         storm: config.storm.clone(),
         flapping: config.flapping.clone(),
@@ -70,7 +73,6 @@ pub async fn run(config: Config) -> Result<()> {
     let mut teller = tokio::spawn(Teller::new(view.clone(), alarms.clone(), events.clone(), telling).run(told));
     let (commands, received) = crossbeam_channel::unbounded();
     let stop = Arc::new(AtomicBool::new(false));
-    let engine = Engine::new(clock, program, attachments, config.pps, view.clone(), notes);
     let engine = start_engine(engine, received, stop.clone())?;
 
     let keeper = Keeper::new(config.networks.iter().map(|network| network.name.as_str()));
@@ -223,6 +225,15 @@ fn reconcile(table: &First, mut restored: Restored, recovery: &Recovery) -> (Res
     forgotten.extend(recovery.waiting.iter().filter(gone).cloned());
     restored.set_down(down);
     (restored, forgotten.into_iter().map(|key| Change::Forgotten { key, at: now }).collect(), resumed)
+}
+
+/// The networks of which an alarm still says that nobody answers there.
+fn silent(resumed: &[Arc<Alarm>]) -> Vec<&str> {
+    let networks = resumed.iter().filter_map(|alarm| match &alarm.subject.matter {
+        Matter::Blind { reason: Blind::Silent, networks } => Some(networks),
+        _ => None,
+    });
+    networks.flatten().map(String::as_str).collect()
 }
 
 /// The program; where the kernel does not take it and the operator leaves the choice to us, arrays without one.

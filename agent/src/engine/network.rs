@@ -43,6 +43,8 @@ pub(super) struct Network {
     pub(super) blind: Option<Blind>,
     /// Nobody answers there any more: it was told.
     pub(super) silent: bool,
+    /// It was silent when the agent stopped, and nobody has been heard since: a start makes no deaf agent hear.
+    pub(super) was_silent: bool,
     /// From when to when the agent last could not see it.
     blind_from: Mono,
     blind_to: Mono,
@@ -85,6 +87,7 @@ impl Network {
             sender,
             blind: None,
             silent: false,
+            was_silent: false,
             blind_from: Mono::default(),
             blind_to: Mono::default(),
             resolver: Resolver::default(),
@@ -129,6 +132,7 @@ impl Network {
     /// A probe that was sent then was answered.
     pub(super) fn proven(&mut self, sent: Mono) {
         self.heard = self.heard.max(sent);
+        self.was_silent = false;
         if self.unproven.is_some_and(|since| sent >= since) {
             self.unproven = None;
         }
@@ -180,6 +184,9 @@ impl Network {
     /// Whether nobody answered a probe that left since then, and the gateways and canaries that once did are lost as well: then this
     /// looks the same as a receiver that has died. One that never answered tells nothing.
     pub(super) fn is_silent_since(&self, sent: Mono) -> bool {
+        if self.was_silent {
+            return true;
+        }
         let mut known = self.witnesses().filter(|witness| witness.seen != Mono::default()).peekable();
         self.heard < sent && known.peek().is_some() && known.all(|witness| witness.mac.is_none())
     }
@@ -232,6 +239,7 @@ impl Engine {
                 for witness in network.gateways.iter_mut().chain(&mut network.canaries) {
                     if witness.address == Some(address) && witness.mac.is_none_or(|known| known == mac) {
                         witness.seen = now;
+                        network.was_silent = false;
                     }
                 }
                 let answer = network.resolver.answered(address, mac, now);

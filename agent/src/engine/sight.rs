@@ -56,11 +56,20 @@ impl Engine {
                 self.classes.iter().filter(|(_, class)| class.network == Some(number as u16)).map(|(_, class)| class.timing.interval).min();
             let network = &mut self.networks[number];
             let patience = quickest.map(|interval| SILENCE.max(2 * interval));
-            let silent = network.blind.is_none() && patience.is_some_and(|patience| network.is_silent_since(now - patience));
+            // Before the first table nobody can be heard.
+            let silent = patience.map_or(network.was_silent, |patience| network.is_silent_since(now - patience));
+            let silent = silent && network.blind.is_none();
             if std::mem::replace(&mut network.silent, silent) != silent && network.blind.is_none() {
                 let blind = silent.then_some(Blind::Silent);
                 self.tell(Note::Sight(Sight { network: Some(number as u16), blind, at_ms: self.wall_ms }));
             }
+        }
+    }
+
+    /// These networks were silent when the agent stopped, and it was told: they are until somebody there answers. Before the first turn.
+    pub fn resume_silence(&mut self, names: &[&str]) {
+        for network in self.networks.iter_mut().filter(|network| names.contains(&network.name.as_str())) {
+            (network.silent, network.was_silent) = (true, true);
         }
     }
 

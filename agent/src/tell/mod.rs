@@ -108,13 +108,26 @@ impl Teller {
             match &alarm.subject.matter {
                 Matter::Blind { reason, networks } => {
                     let since_ms = unix_ms(alarm.since);
-                    let blindness = Blindness { networks: networks.clone(), reason: *reason, since_ms };
-                    teller.sights.resume(blindness, clock::now());
+                    teller.resume_blind(Blindness { networks: networks.clone(), reason: *reason, since_ms }, clock::now());
                 }
                 _ => teller.resumed.push(alarm),
             }
         }
         teller
+    }
+
+    /// Takes up that the agent could not see before the start. Of silence the engine says nothing until it is over.
+    fn resume_blind(&mut self, blindness: Blindness, now: Mono) {
+        let silent = if blindness.reason == Blind::Silent { blindness.networks.clone() } else { vec![] };
+        self.sights.resume(blindness, now);
+        for name in silent {
+            if self.view.networks.iter().any(|network| network.name == name) {
+                self.filter.sight(&name, false, now);
+            } else {
+                // It is no longer configured: nobody will say anything of it.
+                self.sights.sight(&name, None, unix_ms(SystemTime::now()), now);
+            }
+        }
     }
 
     /// Tells until the engine is gone.

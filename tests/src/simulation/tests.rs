@@ -87,3 +87,21 @@ fn network_that_takes_no_probe_is_one_alarm_of_the_agent_and_shown_as_blind_unti
     assert_eq!(told(&simulation), ["agent-blind", "agent-blind-over"]);
     assert_eq!(verdicts(&simulation, Verdict::Up), 120);
 }
+
+#[test]
+fn network_that_was_silent_before_the_start_stays_so_until_somebody_answers_and_nobody_is_down_there() {
+    let mut simulation = simulation(40, 20);
+    simulation.engine.resume_silence(&["lab"]);
+    simulation.cloud(|air| air.nets[0].silent = true);
+    simulation.run_until(Duration::from_secs(60));
+    assert_eq!((verdicts(&simulation, Verdict::Down), simulation.ledger.fell.len()), (0, 0));
+    assert!(simulation.ledger.told.is_empty(), "it was told: {:?}", simulation.ledger.told);
+    simulation.cloud(|air| air.nets[0].silent = false);
+    simulation.run_until(Duration::from_secs(90));
+    assert_eq!((verdicts(&simulation, Verdict::Up), simulation.ledger.told.len()), (120, 0));
+    // From then on it is a network like any other.
+    let dead = |health: &mut Health| health.behaviour = health.behaviour.with(Behaviour::DEAD, true);
+    simulation.cloud(|air| dead(&mut air.nets[0].health[4]));
+    simulation.run_until(Duration::from_secs(95));
+    assert_eq!(verdicts(&simulation, Verdict::Down), 2);
+}

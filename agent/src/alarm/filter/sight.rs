@@ -75,10 +75,12 @@ impl Sights {
         }
     }
 
-    /// An alarm that fired before a restart: it ends unless its networks are still blind.
+    /// An alarm that fired before a restart: it ends unless its networks are still blind. Silence ends only when somebody is heard: an
+    /// agent that has just started cannot tell a deaf one from a network without answers.
     pub fn resume(&mut self, blindness: Blindness, now: Mono) {
+        let blind = (blindness.reason == Blind::Silent).then_some(Blind::Silent);
         for name in names(&blindness) {
-            let place = Place { blind: None, since: now, since_ms: blindness.since_ms, settled: now + RESUMED };
+            let place = Place { blind, since: now, since_ms: blindness.since_ms, settled: now + RESUMED };
             self.places.entry(name.to_owned()).or_insert(place);
         }
         self.firing.push(blindness);
@@ -228,5 +230,18 @@ mod tests {
         assert_eq!(sights.tick(at(10_000)), [Seen::Sees(b)]);
         sights.sight("a", None, 20_000, at(20_000));
         assert_eq!(sights.tick(at(23_000)), [Seen::Sees(a)]);
+    }
+    #[test]
+    fn silence_of_before_a_restart_ends_only_when_somebody_is_heard() {
+        let mut sights = Sights::new(HOLD);
+        let alarm = blindness(&["a", "b"], Blind::Silent, 7);
+        sights.resume(alarm.clone(), at(0));
+        assert!(sights.tick(at(3_600_000)).is_empty() && !sights.is_idle());
+        sights.sight("a", None, 3_600_000, at(3_600_000));
+        assert!(sights.tick(at(3_700_000)).is_empty(), "one of two");
+        sights.sight("b", None, 3_700_000, at(3_700_000));
+        assert!(sights.tick(at(3_702_999)).is_empty());
+        assert_eq!(sights.tick(at(3_703_000)), [Seen::Sees(alarm)]);
+        assert!(sights.is_idle());
     }
 }
