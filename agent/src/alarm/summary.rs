@@ -36,7 +36,7 @@ impl Notice {
             }
             (Matter::Outage(outage), Kind::Firing) => format!("{}: {}", scope(outage), self.matter(&subject.matter)),
             (Matter::Outage(outage), _) => format!(
-                "{}: the outage is over after {length}: most of its addresses answer again; those that do not are told one by one",
+                "{}: the outage is over after {length}: few of its addresses are silent any more; those that are, are told one by one",
                 scope(outage)
             ),
             (Matter::Blind { networks, .. }, Kind::Firing) => {

@@ -27,9 +27,11 @@ pub(super) struct Rolls {
     /// How the tags begin that make groups.
     prefix: Arc<str>,
     roster: Arc<Roster>,
+    /// Tables that were in force so far.
+    tables: u64,
     epoch: u64,
     tags: Option<Arc<Tags>>,
-    /// For which epoch's table the tags were counted last, and when.
+    /// In which of the tables the tags are, or are being, counted, and when that began or was over.
     counted: Option<(u64, Instant)>,
     /// Somebody asked for what is not known.
     wanted: bool,
@@ -38,13 +40,14 @@ pub(super) struct Rolls {
 
 impl Rolls {
     pub(super) fn new(prefix: &str) -> Rolls {
-        let (roster, epoch, tags, counted, wanted, walk) = Default::default();
-        Rolls { prefix: prefix.into(), roster, epoch, tags, counted, wanted, walk }
+        let (roster, tables, epoch, tags, counted, wanted, walk) = Default::default();
+        Rolls { prefix: prefix.into(), roster, tables, epoch, tags, counted, wanted, walk }
     }
 
     /// Another table is in force.
     pub(super) fn take(&mut self, roster: Arc<Roster>) {
         self.roster = roster;
+        self.tables += 1;
         self.epoch += 1;
     }
 
@@ -56,15 +59,19 @@ impl Rolls {
                 Ok(tags) => (self.tags, self.epoch) = (Some(Arc::new(tags)), self.epoch + 1),
                 Err(error) => warn!(target: "alarm", %error, "the hosts of each hypervisor could not be counted; please report it"),
             }
-            self.counted = self.counted.map(|_| (self.epoch, Instant::now()));
+            // The table may have changed meanwhile: what was counted is the one that it began with.
+            self.counted = self.counted.map(|(table, _)| (table, Instant::now()));
         }
-        let due = self.counted.is_none_or(|(epoch, at)| epoch != self.epoch && at.elapsed() >= PATIENCE);
+        if self.counted.is_some_and(|(table, _)| table == self.tables) {
+            self.wanted = false;
+        }
+        let due = self.counted.is_none_or(|(_, at)| at.elapsed() >= PATIENCE);
         if self.wanted && due && self.walk.is_none() {
             let (roster, prefix) = (self.roster.clone(), self.prefix.clone());
-            self.counted = Some((self.epoch, Instant::now()));
+            self.counted = Some((self.tables, Instant::now()));
+            self.wanted = false;
             self.walk = Some(tokio::task::spawn_blocking(move || count(&roster.table, &prefix)));
         }
-        self.wanted = false;
     }
 
     fn network(&self, name: &str) -> Option<u16> {
@@ -102,27 +109,13 @@ impl Census for Rolls {
             }
             Group::Tag(tag) => {
                 self.wanted = true;
-                let members = self.tags.as_ref()?.get(&**tag).copied().unwrap_or_default();
+                // One that came since the last look is not empty: its size is not known.
+                let members = self.tags.as_ref()?.get(&**tag).copied()?;
                 let sums = (0..self.roster.table.networks().len()).map(|network| self.in_network(network as u16));
                 let (all, rate) = sums.fold((0, 0.0), |(all, rate), (count, more)| (all + count, rate + more));
                 Some(Size { members, per_second: rate * f64::from(members) / f64::from(all.max(1)) })
             }
         }
-    }
-
-    fn routes(&self, group: &Group) -> Vec<String> {
-        let table = &self.roster.table;
-        let mut routes: Vec<String> = Vec::new();
-        let Group::Network(name) = group else { return routes };
-        let Some(network) = self.network(name) else { return routes };
-        for ((_, policy), _) in table.counts().range((network, 0)..=(network, u16::MAX)) {
-            for route in &table.policies()[usize::from(*policy)].alarm {
-                if !routes.contains(route) {
-                    routes.push(route.clone());
-                }
-            }
-        }
-        routes
     }
 }
 
@@ -164,28 +157,48 @@ mod tests {
         Policy { name, interval, timeout, confirm_interval, down_after: 3, down_of: 3, up_after: 2, up_of: 2, method, alarm }
     }
 
-    fn rolls() -> Rolls {
+    /// So many hosts on four hypervisors, and as many on others as are named.
+    fn roster(hosts: u32, more: &[&str]) -> Arc<Roster> {
         let mut writer = Writer::new();
         let (fast, slow) = (writer.policy(policy("fast", 1, "pager")), writer.policy(policy("slow", 10, "mail")));
-        for n in 0..600u32 {
-            let tag = format!("hypervisor=h{}", n % 4);
+        for n in 0..hosts + more.len() as u32 {
+            let tag = more.get(n.wrapping_sub(hosts) as usize).map_or_else(|| format!("hypervisor=h{}", n % 4), |tag| (*tag).to_owned());
             let host = writer.host(&format!("vm-{n}"), "", "", ["web", tag.as_str()]);
             let policy = if n < 500 { fast } else { slow };
             writer.address(host, "net-b", std::net::IpAddr::from((0x0a00_0000 + n).to_be_bytes()), None, policy);
         }
-        let mut rolls = Rolls::new("hypervisor=");
         let table = Edition::of(Arc::new(writer.finish().unwrap()));
-        let plan = Keeper::new(["net-b"]).plan(&Roster::default(), table, &Restored::new(), clock::now()).unwrap();
-        rolls.take(plan.roster);
+        Keeper::new(["net-b"]).plan(&Roster::default(), table, &Restored::new(), clock::now()).unwrap().roster
+    }
+
+    fn rolls() -> Rolls {
+        let mut rolls = Rolls::new("hypervisor=");
+        rolls.take(roster(600, &[]));
         rolls
     }
 
+    /// Until the walk that is under way was counted.
+    async fn walked(rolls: &mut Rolls) {
+        for _ in 0..1000 {
+            rolls.tick();
+            if rolls.walk.is_none() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("the walk does not end");
+    }
+
+    /// As if the last look at all hosts lay so far back.
+    fn wait(rolls: &mut Rolls, time: Duration) {
+        rolls.counted = rolls.counted.map(|(table, at)| (table, at.checked_sub(time).unwrap()));
+    }
+
     #[tokio::test]
-    async fn sizes_rates_and_routes_are_those_of_the_table() {
+    async fn sizes_and_rates_are_those_of_the_table() {
         let mut rolls = rolls();
         let network = Group::Network("net-b".into());
         assert_eq!(rolls.size(&network), Some(Size { members: 600, per_second: 510.0 }));
-        assert_eq!(rolls.routes(&network), ["pager", "mail"]);
         let subnet = Group::subnet("net-b".into(), [10, 0, 2, 9].into());
         assert_eq!(rolls.size(&subnet).map(|size| size.members), Some(88));
         assert_eq!(rolls.size(&Group::Network("net-c".into())).map(|size| size.members), Some(0));
@@ -194,18 +207,39 @@ mod tests {
         assert!(rolls.walk.is_none(), "nobody asked for tags");
         assert_eq!(rolls.size(&tag), None, "not known yet");
         let epoch = rolls.epoch();
-        for _ in 0..1000 {
-            rolls.tick();
-            if rolls.epoch() != epoch {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        rolls.tick();
+        walked(&mut rolls).await;
+        assert!(rolls.epoch() > epoch);
         assert_eq!(rolls.size(&tag), Some(Size { members: 150, per_second: 127.5 }));
         rolls.tick();
         assert!(rolls.walk.is_none(), "counted once for one table");
         let (_, record) = rolls.roster.table.iter().nth(6).unwrap();
         assert_eq!(tag_of(&rolls.roster.table, &record, "hypervisor="), Some("hypervisor=h2"));
         assert_eq!(tag_of(&rolls.roster.table, &record, ""), None);
+    }
+
+    #[tokio::test]
+    async fn a_table_that_comes_during_a_look_or_soon_after_one_has_its_tags_counted_in_its_turn() {
+        let mut rolls = rolls();
+        let (old, new) = (Group::Tag("hypervisor=h3".into()), Group::Tag("hypervisor=new".into()));
+        let members = |rolls: &mut Rolls, tag: &Group| rolls.size(tag).map(|size| size.members);
+        assert_eq!(members(&mut rolls, &old), None);
+        rolls.tick();
+        assert!(rolls.walk.is_some());
+        // Pushed while the old one is counted.
+        rolls.take(roster(400, &["hypervisor=new"; 30]));
+        walked(&mut rolls).await;
+        assert_eq!(members(&mut rolls, &old), Some(150), "as it was");
+        assert_eq!(members(&mut rolls, &new), None, "not known, which is not none at all");
+        // Asked for once, and not yet due.
+        (0..10).for_each(|_| rolls.tick());
+        assert!(rolls.walk.is_none());
+        wait(&mut rolls, PATIENCE);
+        rolls.tick();
+        walked(&mut rolls).await;
+        assert_eq!((members(&mut rolls, &old), members(&mut rolls, &new)), (Some(100), Some(30)));
+        wait(&mut rolls, PATIENCE);
+        rolls.tick();
+        assert!(rolls.walk.is_none(), "counted once for one table");
     }
 }

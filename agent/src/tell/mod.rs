@@ -221,7 +221,7 @@ impl Teller {
                     self.view.marks.set(slot, Condition::Conflict, true);
                 }
                 (Matter::Outage(outage), _) if let Some(group) = Group::named(outage.scope, &outage.name, &subject.network) => {
-                    self.filter.resume_outage(group, outage.wave, subject.routes.clone(), until);
+                    self.filter.resume_outage(group, outage.wave, outage.watched, subject.routes.clone(), until);
                 }
                 _ => self.alarms.send(Change::Up { key: subject.key(), at: SystemTime::now() }),
             }

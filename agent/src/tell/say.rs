@@ -51,7 +51,7 @@ impl Teller {
                 self.alarms.send(Change::Down(subject::outage(&self.roster, outbreak)));
             }
             Told::Over { group, wave, at_ms } => {
-                info!(target: "alarm", scope = %group.scope(), group = group.name(), "the outage is over: most of its addresses answer again");
+                info!(target: "alarm", scope = %group.scope(), group = group.name(), "the outage is over: few of its addresses are silent any more");
                 let network = group.network().unwrap_or_default().to_owned();
                 let key = Key { network, address: NO_ADDRESS, what: What::Outage, group: group_of(group.scope(), &group.name(), wave) };
                 self.alarms.send(Change::Up { key, at: from_unix_ms(at_ms) });

@@ -213,10 +213,6 @@ impl Census for Rolls {
         self.sizes.insert(key, size);
         Some(size)
     }
-
-    fn routes(&self, _group: &Group) -> Vec<String> {
-        vec![]
-    }
 }
 
 /// The wall clock of a simulation.

@@ -109,8 +109,6 @@ pub trait Census {
     fn epoch(&self) -> u64;
     /// The size of a group; `None`: not known yet.
     fn size(&mut self, group: &Group) -> Option<Size>;
-    /// The alarm routes of all its members, as far as that is known without looking at each.
-    fn routes(&self, group: &Group) -> Vec<String>;
 }
 
 #[cfg(test)]

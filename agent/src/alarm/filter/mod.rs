@@ -89,7 +89,7 @@ pub enum Told {
         /// Whom it stands for so far.
         covered: Vec<u32>,
     },
-    /// Most of an outage's addresses answer again. Those that do not are told next.
+    /// Few of an outage's addresses are silent any more. Those that are, are told next.
     Over {
         /// Which group.
         group: Group,
@@ -113,7 +113,7 @@ pub struct Outbreak {
     pub watched: u32,
     /// The first of them, at most [`super::NAMED`].
     pub hosts: Vec<u32>,
-    /// Who is to hear of it: whoever would have heard of one of them.
+    /// Who is to hear of it: whoever would have heard of one of those that it stands for when it begins.
     pub routes: Vec<String>,
     /// Since when the first of them is silent, in milliseconds since the Unix epoch.
     pub since_ms: u64,
@@ -216,8 +216,8 @@ impl Filter {
     }
 
     /// An outage that fired before a restart goes on until its members answer; who they are shows by `until`.
-    pub fn resume_outage(&mut self, group: Group, wave: u32, routes: Vec<String>, until: Mono) {
-        self.storm.resume(group, wave, routes, until);
+    pub fn resume_outage(&mut self, group: Group, wave: u32, watched: u32, routes: Vec<String>, until: Mono) {
+        self.storm.resume(group, wave, watched, routes, until);
     }
 
     /// An address that flapped before a restart is quiet until it shows whether it still does.

@@ -46,6 +46,8 @@ pub(super) struct Storm {
 struct Outage {
     group: u32,
     wave: u32,
+    /// Addresses of its group when it began.
+    watched: u32,
     routes: Vec<String>,
     /// Members that it tells of.
     left: u32,
@@ -127,9 +129,9 @@ impl Storm {
             return Fate::Covered;
         }
         let (groups, policy, patience, told) = (member.groups, member.policy.clone(), member.patience(&self.config), member.told);
-        let raging = groups.iter().filter_map(|number| self.noise(*number)?.raging);
+        let raging = groups.iter().filter_map(|number| self.noise(*number)).flat_map(|noise| noise.raging.iter().copied());
         let covers = |outage: &u32| self.outages.get(outage).is_some_and(|outage| outage.covers(&policy));
-        if fresh && let Some(outage) = raging.into_iter().find(covers) {
+        if fresh && let Some(outage) = { raging }.find(covers) {
             self.cover(who, outage);
             return Fate::Covered;
         }
@@ -186,15 +188,15 @@ impl Storm {
     }
 
     /// An outage that fired before a restart: it lasts until then at least, and goes on if its members are still silent.
-    pub(super) fn resume(&mut self, group: Group, wave: u32, routes: Vec<String>, until: Mono) {
+    pub(super) fn resume(&mut self, group: Group, wave: u32, watched: u32, routes: Vec<String>, until: Mono) {
         let number = self.number(group);
         let outage = self.next;
         self.next += 1;
-        self.outages
-            .insert(outage, Outage { group: number, wave, routes, left: 0, settles: Some(until), calm: None, patience: self.config.hold });
+        let (settles, patience) = (Some(until), self.config.hold);
+        self.outages.insert(outage, Outage { group: number, wave, watched, routes, left: 0, settles, calm: None, patience });
         if let Some(noise) = &mut self.groups[number as usize] {
             noise.outages += 1;
-            noise.raging.get_or_insert(outage);
+            noise.raging.push(outage);
         }
     }
 
@@ -371,6 +373,11 @@ impl Outage {
     fn covers(&self, policy: &Policy) -> bool {
         policy.alarm.iter().all(|route| self.routes.contains(route))
     }
+
+    /// Whether so few of those that it began with are left that it is over. Hosts that come to the group or leave it do not end it.
+    fn is_calm(&self, share: f64) -> bool {
+        self.left == 0 || f64::from(self.left) < share / 2.0 * f64::from(self.watched)
+    }
 }
 
 /// Counts a member in its groups, or takes it out of the count. One that an outage tells of counts in the outage's group alone: no two
@@ -390,6 +397,7 @@ fn count(groups: &mut [Option<Noise>], noisy: &mut BTreeSet<u32>, outages: &BTre
         };
         one(&mut noise.silent, silent);
         one(&mut noise.fallen, fallen);
+        one(&mut noise.alone, fallen && member.outage.is_none());
         if noise.silent >= least {
             noisy.insert(number);
         } else {

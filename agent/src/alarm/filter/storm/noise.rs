@@ -16,10 +16,14 @@ pub(super) struct Noise {
     pub(super) silent: u32,
     /// Of these, those that are down.
     pub(super) fallen: u32,
+    /// Of these, those of which no outage tells.
+    pub(super) alone: u32,
+    /// How many these were at the last look, and since when they are no more.
+    grown: (u32, Mono),
     /// Outages of it that fire.
     pub(super) outages: u32,
-    /// The one of them that takes in whoever falls now.
-    pub(super) raging: Option<u32>,
+    /// Those of them that take in whoever falls now.
+    pub(super) raging: Vec<u32>,
     /// It is a network that the agent cannot see: nothing of it is told.
     pub(super) blind: bool,
     size: Option<(u64, Option<Size>)>,
@@ -36,8 +40,9 @@ const PART: f64 = 0.25;
 
 impl Noise {
     pub(super) fn of(group: Group, blind: bool) -> Noise {
-        let (members, silent, fallen, outages, raging, size, new, second) = Default::default();
-        Noise { group, members, silent, fallen, outages, raging, blind, size, new, second }
+        let (members, silent, fallen, alone, grown) = Default::default();
+        let (outages, raging, size, new, second) = Default::default();
+        Noise { group, members, silent, fallen, alone, grown, outages, raging, blind, size, new, second }
     }
 
     /// Somebody fell silent.
@@ -88,19 +93,26 @@ impl Noise {
         loud(self.new[0] + self.new[1], f64::from(size.members).min(size.per_second * elapsed))
     }
 
-    /// Whether so many of it are down that it is an outage.
+    /// Whether so many of it are down that it is an outage; or another one, where those that rage stand for others alone.
     pub(super) fn breaks(&mut self, config: &StormConfig, census: &mut impl Census) -> bool {
-        if self.fallen < config.at_least || self.blind {
+        if self.alone < config.at_least || self.blind {
             return false;
         }
         let (fallen, share) = (f64::from(self.fallen), config.share);
         self.size(census).is_some_and(|size| fallen > share * f64::from(size.members))
     }
 
-    /// Whether so few of an outage are left that it is over.
-    pub(super) fn is_calm(&mut self, left: u32, config: &StormConfig, census: &mut impl Census) -> bool {
-        let share = config.share;
-        left == 0 || self.size(census).is_some_and(|size| f64::from(left) < share / 2.0 * f64::from(size.members))
+    /// It is no outage, or became one: the next begins to grow from nothing.
+    pub(super) fn settle(&mut self) {
+        self.grown.0 = 0;
+    }
+
+    /// Whether it has stopped growing: who an outage is about, and how many they are, is said once.
+    pub(super) fn stands(&mut self, now: Mono) -> bool {
+        if self.alone > self.grown.0 {
+            self.grown = (self.alone, now);
+        }
+        now.since(self.grown.1) >= SECOND
     }
 
     /// Whether nothing of it is worth keeping.

@@ -26,10 +26,10 @@ impl Storm {
             }
             outage.settles = None;
             let Some(noise) = &mut self.groups[outage.group as usize] else { continue };
-            if noise.raging == Some(*id) && !noise.smells(&self.config, census, now) {
-                noise.raging = None;
+            if noise.raging.contains(id) && !noise.smells(&self.config, census, now) {
+                noise.raging.retain(|raging| raging != id);
             }
-            if !noise.is_calm(outage.left, &self.config, census) {
+            if !outage.is_calm(self.config.share) {
                 outage.calm = None;
             } else if outage.left == 0 || now.since(*outage.calm.get_or_insert(now)) >= outage.patience {
                 over.push(*id);
@@ -44,7 +44,7 @@ impl Storm {
         let Some(Outage { group: number, wave, .. }) = self.outages.get(&id) else { return };
         let (number, wave) = (*number, *wave);
         let Some(noise) = &mut self.groups[number as usize] else { return };
-        noise.raging.take_if(|raging| *raging == id);
+        noise.raging.retain(|raging| *raging != id);
         noise.outages -= 1;
         told.push(Told::Over { group: noise.group.clone(), wave, at_ms: wall_ms });
         let members = noise.members.clone();
@@ -67,7 +67,9 @@ impl Storm {
         let mut broken: Vec<(crate::alarm::matter::Scope, u32)> = Vec::new();
         for number in &self.noisy {
             let Some(noise) = &mut self.groups[*number as usize] else { continue };
-            if noise.raging.is_none() && noise.breaks(&self.config, census) {
+            if !noise.breaks(&self.config, census) {
+                noise.settle();
+            } else if noise.stands(now) {
                 broken.push((noise.group.scope(), *number));
             }
         }
@@ -108,7 +110,7 @@ impl Storm {
         }
         let key = |who: &u32| self.members.get(who).map(|member| (member.fall.at_ms, *who));
         fallen.sort_unstable_by_key(key);
-        let mut routes = census.routes(&group);
+        let mut routes: Vec<String> = Vec::new();
         for member in fallen.iter().filter_map(|who| self.members.get(who)) {
             for route in &member.policy.alarm {
                 if !routes.contains(route) {
@@ -123,13 +125,16 @@ impl Storm {
         self.next += 1;
         let intervals = fallen.iter().filter_map(|who| self.members.get(who)).map(|member| member.policy.interval);
         let patience = intervals.max().unwrap_or_default().max(self.config.hold);
-        self.outages.insert(id, Outage { group: number, wave, routes: routes.clone(), left: 0, settles: None, calm: None, patience });
-        if let Some(noise) = &mut self.groups[number as usize] {
-            (noise.outages, noise.raging) = (noise.outages + 1, Some(id));
-        }
         let silent = fallen.len() as u32;
-        let hosts = fallen[..fallen.len().min(NAMED)].to_vec();
         let watched = size.members.max(silent);
+        self.outages
+            .insert(id, Outage { group: number, wave, watched, routes: routes.clone(), left: 0, settles: None, calm: None, patience });
+        if let Some(noise) = &mut self.groups[number as usize] {
+            noise.outages += 1;
+            noise.raging.push(id);
+            noise.settle();
+        }
+        let hosts = fallen[..fallen.len().min(NAMED)].to_vec();
         let outbreak = Outbreak { group, wave, silent, watched, hosts, routes, since_ms, at_ms: wall_ms };
         told.push(Told::Outage { outbreak, covered: fallen.clone() });
         for who in fallen {
@@ -162,7 +167,7 @@ impl Storm {
             let groups = member.groups;
             let broke = groups.into_iter().filter(|number| *number != NONE).find(|number| {
                 let noise = self.groups[*number as usize].as_mut();
-                noise.is_some_and(|noise| noise.raging.is_none() && noise.breaks(&self.config, census))
+                noise.is_some_and(|noise| noise.breaks(&self.config, census))
             });
             if let Some(number) = broke {
                 self.begin(number, census, wall_ms, told);

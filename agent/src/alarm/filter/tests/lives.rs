@@ -151,13 +151,64 @@ fn whoever_would_not_hear_of_the_outage_is_told_of_the_host() {
 }
 
 #[test]
+fn an_outage_pages_nobody_whose_hosts_answer_and_where_many_of_another_route_follow_they_are_its_next_wave() {
+    let mut hosts = Cloud::new(400, SECOND).hosts;
+    let other = Arc::new(Policy { alarm: vec!["customer".into()], ..policy(SECOND) });
+    hosts[200..].iter_mut().for_each(|host| host.policy = other.clone());
+    let mut cloud = Cloud::of(hosts);
+    cloud.kill(0..180);
+    cloud.run_s(5);
+    assert_eq!(cloud.outages().iter().map(|outage| &outage.routes[..]).collect::<Vec<_>>(), [["pager"]]);
+    let before = cloud.downs().len();
+    cloud.kill(200..400);
+    cloud.kill(180..200);
+    cloud.run_s(10);
+    let outages: Vec<(u32, &[String])> = cloud.outages().iter().map(|outage| (outage.wave, &outage.routes[..])).collect();
+    assert_eq!(outages, [(1, &["pager".to_owned()][..]), (2, &["customer".to_owned()][..])]);
+    assert_eq!(cloud.downs().len(), before, "nobody singly");
+    assert_eq!(cloud.outages()[1].silent, 200);
+    cloud.revive(0..400);
+    cloud.run_s(10);
+    assert_eq!((cloud.over(), cloud.firing().len()), (2, 0));
+}
+
+#[test]
+fn an_outage_is_not_over_because_the_table_grew() {
+    let mut cloud = Cloud::new(100, SECOND);
+    cloud.kill(0..50);
+    cloud.run_s(10);
+    let more = Cloud::new(1_000, SECOND).hosts.split_off(100);
+    cloud.hosts.extend(more);
+    cloud.count();
+    cloud.census.tables += 1;
+    cloud.run_s(60);
+    assert_eq!((cloud.outages().len(), cloud.over()), (1, 0), "fifty are silent as before");
+    cloud.revive(0..40);
+    cloud.run_s(8);
+    assert_eq!((cloud.over(), cloud.firing()), (1, (40..50).collect()));
+}
+
+#[test]
+fn an_outage_ends_with_the_hosts_that_it_is_about_when_they_are_stopped() {
+    let mut cloud = Cloud::new(100, SECOND);
+    cloud.kill(0..100);
+    cloud.run_s(10);
+    (0..80).for_each(|who| cloud.filter.forget(who));
+    cloud.run_s(10);
+    assert_eq!(cloud.over(), 0);
+    (80..90).for_each(|who| cloud.filter.forget(who));
+    cloud.run_s(8);
+    assert_eq!((cloud.over(), cloud.firing()), (1, (90..100).collect()));
+}
+
+#[test]
 fn an_outage_of_before_a_restart_goes_on_until_its_members_answer() {
     let until = |cloud: &Cloud, seconds: u64| Mono::from_nanos((cloud.ms + seconds * 1_000) * 1_000_000);
     let group = || Group::Network("net-a".into());
     // They are still silent: no second alarm, and none of their own.
     let mut cloud = Cloud::new(100, SECOND);
     let end = until(&cloud, 62);
-    cloud.filter.resume_outage(group(), 1, vec!["pager".into()], end);
+    cloud.filter.resume_outage(group(), 1, 100, vec!["pager".into()], end);
     cloud.hosts.iter_mut().for_each(|host| host.verdict = Verdict::Pending);
     cloud.kill(0..100);
     cloud.run_s(200);
@@ -168,7 +219,7 @@ fn an_outage_of_before_a_restart_goes_on_until_its_members_answer() {
     // They came back meanwhile: it ends when that is sure.
     let mut cloud = Cloud::new(100, SECOND);
     let end = until(&cloud, 62);
-    cloud.filter.resume_outage(group(), 1, vec!["pager".into()], end);
+    cloud.filter.resume_outage(group(), 1, 100, vec!["pager".into()], end);
     cloud.run_s(61);
     assert_eq!(cloud.over(), 0);
     cloud.run_s(2);
@@ -177,7 +228,7 @@ fn an_outage_of_before_a_restart_goes_on_until_its_members_answer() {
     // The agent is blind: it cannot say that it is over.
     let mut cloud = Cloud::new(100, SECOND);
     let end = until(&cloud, 62);
-    cloud.filter.resume_outage(group(), 1, vec!["pager".into()], end);
+    cloud.filter.resume_outage(group(), 1, 100, vec!["pager".into()], end);
     cloud.blind(0..100);
     cloud.run_s(200);
     assert_eq!(cloud.over(), 0);

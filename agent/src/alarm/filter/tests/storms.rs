@@ -44,6 +44,9 @@ fn a_network_that_falls_silent_is_one_alarm_whatever_its_size_and_interval() {
         let Outbreak { group, silent, watched, hosts: named, wave, routes, .. } = outages[0];
         assert_eq!((group, *watched, *wave, &routes[..]), (&Group::Network("net-a".into()), hosts, 1, &["pager".to_owned()][..]));
         assert!(*silent >= 20 && *silent > hosts * 3 / 10, "{silent} of {hosts}");
+        if interval <= 5 {
+            assert_eq!(*silent, hosts, "nobody counts them while they still fall");
+        }
         assert_eq!(named.len(), (*silent).min(100) as usize);
         // Before so many are silent that it cannot be chance those that fell are alone.
         let singly = cloud.downs().len();
