@@ -15,6 +15,7 @@ pub mod odds;
 pub mod policies;
 pub mod progress;
 pub mod screen;
+pub mod source;
 pub mod sse;
 pub mod verb;
 pub mod warning;
