@@ -9,7 +9,7 @@ use super::{Engine, Note, Sight};
 use crate::clock::Mono;
 use crate::namespace::Namespace;
 use crate::roster::Assignment;
-use crate::unit::Blind;
+use crate::unit::{Blind, Family};
 
 /// Slots that one turn looks at: a few tenths of a millisecond.
 const PIECE: u32 = 1024;
@@ -131,19 +131,25 @@ impl Engine {
         let _ = self.home.as_ref().map(Namespace::enter);
     }
 
-    /// The interface of a network appeared, or was made anew.
-    pub(super) fn reattach(&mut self, number: u16, attachment: Attachment, now: Mono) {
+    /// The interface of a network appeared, was made anew, or has another MAC, other addresses or another gateway. Whether the network is
+    /// attached to it now.
+    pub(super) fn reattach(&mut self, number: u16, attachment: Attachment, now: Mono) -> bool {
         if self.networks.len() <= usize::from(number) {
-            return;
+            return false;
         }
         self.program.detach(number);
+        // What is under way is not heard.
+        self.networks[usize::from(number)].blind(Blind::LinkDown, now);
         // Sockets of before go first: where a namespace is gone they would keep it.
         self.networks[usize::from(number)].tap = None;
         let entered = attachment.interface.namespace.enter().map_err(anyhow::Error::from);
         let Attached { gateways, on_link, sender, tap, datapath, .. } =
             match entered.and_then(|()| attachment.attach(number, &mut self.program)) {
                 Ok(attached) => attached,
-                Err(error) => return self.detached(number, &error, now),
+                Err(error) => {
+                    self.detached(number, &error, now);
+                    return false;
+                }
             };
         if let (Some(view), Some(tap)) = (self.view.networks.get(usize::from(number)), &tap) {
             view.set_attached(&tap.interface.name, datapath);
@@ -153,13 +159,23 @@ impl Engine {
             network.anew = Some(0);
         }
         (network.sender, network.on_link) = (sender, on_link);
-        for (gateway, address) in network.gateways.iter_mut().zip(gateways) {
-            gateway.address = gateway.address.or(address);
-        }
-        network.want_gateways(now);
-        let running = tap.as_ref().is_some_and(|tap| tap.interface.running);
         network.tap = tap;
+        for (family, address) in Family::ALL.into_iter().zip(gateways) {
+            let Some(network) = self.networks.get_mut(usize::from(number)) else { return false };
+            let gateway = &mut network.gateways[family as usize];
+            if address.is_none() || gateway.address == address {
+                continue;
+            }
+            if let Some(before) = std::mem::replace(&mut gateway.address, address) {
+                network.resolver.release(before);
+                self.gateway(number, family, None, now);
+            }
+        }
+        let network = &mut self.networks[usize::from(number)];
+        network.want_gateways(now);
+        let running = network.tap.as_ref().is_some_and(|tap| tap.interface.running);
         self.link(number, running, now);
+        true
     }
 
     /// Finds the ways of addresses anew whose network has other addresses of the agent's now, a piece in each turn.
