@@ -75,7 +75,7 @@ pub struct AddressDetail {
     /// The present.
     #[serde(flatten)]
     pub now: AddressReport,
-    /// The last probes, oldest first, up to 32: `!` answered in time, `.` missed.
+    /// The last probes, oldest first, up to 31: `!` answered in time, `.` missed.
     pub recent: String,
     /// When the last probe was sent that it answered; `None`: none since the agent runs.
     pub last_reply: Option<String>,
@@ -143,9 +143,9 @@ pub struct NetworkStatus {
     pub name: String,
     /// Interface.
     pub interface: String,
-    /// How frames leave: `socket`.
+    /// How frames leave: `kernel`, `socket`.
     pub transmit: String,
-    /// How replies come in: `xdp-native`, `xdp-generic`.
+    /// How replies come in: `xdp-native`, `xdp-generic`, `socket`.
     pub receive: String,
     /// Addresses of the table in this network.
     pub addresses: u64,

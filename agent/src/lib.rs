@@ -22,6 +22,8 @@ pub mod link;
 #[cfg(feature = "dataplane")]
 pub mod namespace;
 #[cfg(feature = "dataplane")]
+pub mod offload;
+#[cfg(feature = "dataplane")]
 pub mod packet;
 pub mod policy;
 #[cfg(feature = "dataplane")]

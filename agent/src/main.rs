@@ -28,7 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run until SIGTERM. Needs root, or CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF.
+    /// Run until SIGTERM. Needs root, or CAP_NET_RAW, with XDP also CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON, with namespaces CAP_SYS_ADMIN.
     Run(Settings),
     /// Say what is wrong with a configuration (and its table); exit status 1 if anything is.
     Check(Settings),
@@ -126,7 +126,8 @@ fn check(settings: Settings) -> Result<()> {
         }
     }
     for network in &config.networks {
-        if nix::net::if_::if_nametoindex(network.interface.as_str()).is_err() {
+        // Those in other network namespaces are not seen from here.
+        if network.namespace.is_none() && nix::net::if_::if_nametoindex(network.interface.as_str()).is_err() {
             println!("warning: network {:?}: there is no interface {} here now", network.name, network.interface);
         }
     }

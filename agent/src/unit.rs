@@ -166,7 +166,7 @@ pub enum Blind {
     Overload,
     /// The agent has no address of that family there to send echo requests from.
     NoSource,
-    /// Nobody in the network answers any more, not even its gateway: the agent may be deaf.
+    /// Nobody in the network answers any more, not even a gateway or a canary: the agent may be deaf.
     Silent,
 }
 

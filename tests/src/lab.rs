@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rollcall_agent::offload;
 use rollcall_agent::unit::Mac;
 use rollcall_agent_ebpf::fleet::{AGENT, Cloud, GATEWAY, PREFIX_LENGTH, V6_LINK_LOCAL, V6_ON_LINK, mac, v6};
 
@@ -174,6 +175,10 @@ impl Lab {
         for (side, interface) in [(&agent, AGENT_INTERFACE), (&fleet, FLEET_INTERFACE)] {
             // No link-local IPv6 address by chance: the agent's side gets one that is known.
             side.ip(["link", "set", interface, "addrgenmode", "none", "up"])?;
+        }
+        if vlans > 0 {
+            // No tag is taken out here, but the driver says that it would.
+            agent.within(|| Ok(offload::keep_vlan_tags(AGENT_INTERFACE)?))?;
         }
         let address = format!("{}/{PREFIX_LENGTH}", Ipv4Addr::from(AGENT));
         agent.ip(["address", "add", &address, "dev", AGENT_INTERFACE])?;

@@ -143,7 +143,7 @@ fn advice(reason: Blind) -> &'static str {
         Blind::SendError => "probes cannot be sent (send-error); look at the interface and the driver's messages",
         Blind::Overload => "it fell behind or was suspended (overload); give its machine more time, or raise intervals",
         Blind::Silent => {
-            "nobody answers any more, not even the gateway (silent); look at whether the agent's host still receives anything there"
+            "nobody answers any more, not even a gateway or a canary (silent); look at whether the agent's host still receives anything there"
         }
         Blind::NoGateway => "the gateway does not answer (no-gateway); look at the gateway",
         Blind::NoMac => "no MAC is known there (no-mac); look at whether the agent's host still receives anything there",

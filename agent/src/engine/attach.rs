@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tracing::{info, warn};
 
 use crate::link::Interface;
 use crate::packet::Sender;
-use crate::reply::{Ear, Program, Receive, Receiver, Reception};
+use crate::reply::{Ear, Program, Receive, Receiver, Reception, ReplyError};
 use crate::unit::Mac;
 use crate::wire::{self, NeighbourSocket, Neighbours, Socket, Transmit, Transmitter};
 
@@ -29,6 +29,8 @@ pub struct Attachment {
     pub on_link: Vec<(IpAddr, u8)>,
     /// Who its probes come from.
     pub sender: Sender,
+    /// XDP would take its frames for another network's: VLANs are on the interface, and the driver hides the tags.
+    pub tags_are_hidden: bool,
     /// A packet socket, for the case that the in-kernel transmitter cannot be used or is not wanted.
     pub socket: Socket,
     /// The resolver's socket.
@@ -43,10 +45,36 @@ impl Attachment {
     /// Attaches the program to the interface, in the calling thread's network namespace, which must be the interface's, and chooses
     /// the way onto the wire.
     pub fn attach(self, number: u16, program: &mut Program) -> Result<Attached, anyhow::Error> {
-        let Attachment { name, interface, gateways, canaries, census, on_link, sender, socket, neighbours, receive, transmit } = self;
-        let Reception { receiver, ear, refusal } = program.attach(number, &interface, sender, receive)?;
+        let Attachment {
+            name,
+            interface,
+            gateways,
+            canaries,
+            census,
+            on_link,
+            sender,
+            tags_are_hidden,
+            socket,
+            neighbours,
+            receive,
+            transmit,
+        } = self;
+        let hidden = tags_are_hidden.then(|| ReplyError::Stripped { interface: interface.name.clone() });
+        let Reception { receiver, ear, refusal } = match hidden {
+            Some(_) if receive == Receive::Auto => {
+                Reception { refusal: hidden, ..program.attach(number, &interface, sender, Receive::Socket)? }
+            }
+            Some(error) if receive != Receive::Socket => return Err(error.into()),
+            _ => program.attach(number, &interface, sender, receive)?,
+        };
         if let Some(why) = refusal {
             warn!(target: "reply", network = %name, interface = %interface.name, %why, "replies are received by a packet socket, which costs more CPU");
+        }
+        if transmit == Transmit::Kernel && receiver == Receiver::Socket {
+            bail!(
+                "network {name:?}: the in-kernel transmitter needs the XDP program on {}; with `transmit = \"auto\"` a packet socket is used",
+                interface.name
+            );
         }
         // Without the program on the interface its runs would be slow, and its replies would not come back to it.
         let transmit = if receiver == Receiver::Socket { Transmit::Socket } else { transmit };

@@ -63,6 +63,11 @@ pub enum ReplyError {
         "{interface} already has an XDP program that is not ours ({owner}): it is left alone; detach it, or give rollcall another interface"
     )]
     Taken { interface: String, owner: String },
+    /// An XDP program would take tagged frames for untagged ones.
+    #[error(
+        "the driver of {interface} takes VLAN tags out of frames before XDP sees them (rx-vlan-offload), and there are networks with VLANs on it: `ethtool -K {interface} rxvlan off`, then start the agent anew, lets XDP see them"
+    )]
+    Stripped { interface: String },
     /// The interface takes no XDP program in any mode asked for.
     #[error("cannot attach XDP to {interface}: {detail}")]
     Attach { interface: String, detail: String },

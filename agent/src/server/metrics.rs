@@ -270,7 +270,7 @@ fn probe_families(view: &View, encoder: &mut DescriptorEncoder) -> Result<(), Er
     family!(
         encoder,
         "rollcall_frames_received",
-        "Frames that the XDP program saw, by what it made of them",
+        "Frames that the receiver saw, by what it made of them",
         None,
         MetricType::Counter,
         |family| {

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use clap::Args;
-use humantime::format_duration;
 use rollcall_agent::policy::Policy;
 use serde::Serialize;
 
@@ -12,9 +11,9 @@ use crate::compile::{Address, Roll, probes_per_second};
 use crate::failure::{EXIT_CODES, Failure};
 use crate::lists::Lists;
 use crate::mistake::quoted;
-use crate::odds::{FALSE_DOWN, LOSS, odds};
 use crate::progress::Progress;
 use crate::screen::{Screen, Sheet};
+use crate::terms::{self, FALSE_DOWN, LOSS};
 use crate::warning::{count_by_policy, plural, tell, warnings};
 
 /// Check host lists and policies, and show which policy each address gets and why
@@ -103,36 +102,9 @@ impl Check {
     }
 
     fn people(&self, screen: &mut Screen, roll: &Roll, counts: &[u64]) -> Result<(), Failure> {
-        let mut sheet = Sheet::new(&[
-            "POLICY",
-            "METHOD",
-            ">INTERVAL",
-            ">TIMEOUT",
-            ">CONFIRM",
-            ">DOWN AFTER",
-            ">UP AFTER",
-            "ALARM",
-            ">ADDRESSES",
-            ">PROBES/S",
-            ">DOWN WITHIN",
-            ">FALSE DOWN",
-        ]);
+        let mut sheet = terms::sheet(&[">ADDRESSES", ">PROBES/S"]);
         for report in policies(roll, counts) {
-            let policy = report.policy;
-            sheet.row([
-                policy.name.clone(),
-                policy.method.to_string(),
-                format_duration(policy.interval).to_string(),
-                format_duration(policy.timeout).to_string(),
-                format_duration(policy.confirm_interval).to_string(),
-                policy.down().to_string(),
-                policy.up().to_string(),
-                policy.alarm.join(","),
-                report.addresses.to_string(),
-                format!("{:.1}", report.probes_per_second),
-                format_duration(policy.detection_bound()).to_string(),
-                odds(policy),
-            ]);
+            terms::row(&mut sheet, report.policy, [report.addresses.to_string(), format!("{:.1}", report.probes_per_second)]);
         }
         screen.sheet(&sheet)?;
         writeln!(screen, "{FALSE_DOWN}")?;

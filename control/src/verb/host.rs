@@ -10,11 +10,11 @@ use crate::client::{AgentArgs, Client};
 use crate::failure::{EXIT_CODES, Failure};
 use crate::screen::{Screen, Sheet, printable};
 
-/// Show one host with the recent history of its addresses
+/// Explain one host in plain words, with the recent history of its addresses
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct Host {
-    /// Id of the host
+    /// Id of the host, or an address of it
     id: String,
     #[command(flatten)]
     agent: AgentArgs,

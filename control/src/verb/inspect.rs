@@ -5,15 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
-use humantime::format_duration;
 use rollcall_agent::policy::Policy;
 use rollcall_agent::table::{Delta, Record, Table, TableError, is_delta};
 use serde::{Serialize, Serializer};
 
 use crate::failure::{EXIT_CODES, Failure};
 use crate::lists;
-use crate::odds::{FALSE_DOWN, odds};
 use crate::screen::{Screen, Sheet};
+use crate::terms::{self, FALSE_DOWN};
 use crate::warning::plural;
 
 /// Show what a table holds
@@ -131,33 +130,9 @@ impl Inspect {
         }
         writeln!(screen)?;
         screen.sheet(&sheet)?;
-        let mut sheet = Sheet::new(&[
-            "POLICY",
-            "METHOD",
-            ">INTERVAL",
-            ">TIMEOUT",
-            ">CONFIRM",
-            ">DOWN AFTER",
-            ">UP AFTER",
-            "ALARM",
-            ">ADDRESSES",
-            ">DOWN WITHIN",
-            ">FALSE DOWN",
-        ]);
+        let mut sheet = terms::sheet(&[">ADDRESSES"]);
         for (policy, count) in table.policies().iter().zip(per_policy) {
-            sheet.row([
-                policy.name.clone(),
-                policy.method.to_string(),
-                format_duration(policy.interval).to_string(),
-                format_duration(policy.timeout).to_string(),
-                format_duration(policy.confirm_interval).to_string(),
-                policy.down().to_string(),
-                policy.up().to_string(),
-                policy.alarm.join(","),
-                count.to_string(),
-                format_duration(policy.detection_bound()).to_string(),
-                odds(policy),
-            ]);
+            terms::row(&mut sheet, policy, [count.to_string()]);
         }
         writeln!(screen)?;
         screen.sheet(&sheet)?;

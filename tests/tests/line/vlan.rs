@@ -50,6 +50,10 @@ fn same_addresses_in_three_networks_are_judged_each_for_itself() {
             let sum: u64 = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
             assert_eq!(sum, down, "{network}: {metrics}");
         }
+        // An address names no host where several have it.
+        let (status, text) = agent.get("/v1/hosts/10.128.1.1").await?;
+        assert_eq!(status, 409, "{text}");
+        assert!(["blue-1", "lab-1", "red-1"].iter().all(|id| text.contains(id)), "{text}");
         // A whole network goes dark: nobody else's verdict turns.
         (1..=HOSTS).for_each(|station| fleet.kill(fleet.in_vlan(1, station)));
         stage.until(&mut agent, Verdict::Down, 5 + 19 + 10).await?;
@@ -76,5 +80,30 @@ fn tagged_network_without_a_source_asks_neighbours_and_cannot_ping() {
         assert_eq!(host.addresses[0].now.reason, Some(Blind::NoSource));
         stage.until_host(&agent, "vm-000002", Verdict::Up).await?;
         Ok(())
+    });
+}
+
+#[test]
+fn driver_that_takes_tags_out_is_noticed_and_no_network_of_its_interface_is_heard_by_xdp() {
+    // The driver of a veth says of itself that it does, and nothing in this lab tells it not to.
+    let Some(stage) = Stage::new("vlan-hidden", cloud(4, 0), Mode::Generic) else { return };
+    stage.play(async {
+        let red = "[[network]]\nname = \"red\"\ninterface = \"rc-agent\"\nvlan = 101\n";
+        if crate::RECEIVE == "auto" {
+            let refused = stage.agent(None, &format!("receive = \"native\"\n{red}")).await.err().map(|error| format!("{error:#}"));
+            let text = refused.unwrap_or_default() + &stage.log();
+            assert!(text.contains("takes VLAN tags out") && text.contains("ethtool -K rc-agent rxvlan off"), "{text}");
+        }
+        let mut agent = stage.agent(None, red).await?;
+        assert_eq!(stage.log().contains("ethtool -K rc-agent rxvlan off"), crate::RECEIVE == "auto", "{}", stage.log());
+        let metrics = agent.get("/metrics").await?.1;
+        for network in ["lab", "red"] {
+            let line = metrics
+                .lines()
+                .find(|line| line.starts_with("rollcall_datapath_info{") && line.contains(&format!("network=\"{network}\"")));
+            assert!(line.is_some_and(|line| line.contains("receive=\"socket\"")), "{network}: {metrics}");
+        }
+        stage.push(&agent, &stage.table(4, 0)).await?;
+        stage.until(&mut agent, Verdict::Up, 4).await
     });
 }

@@ -66,7 +66,7 @@ fn generic_receiver_sees_what_the_native_one_sees() {
 
 #[test]
 fn xdp_program_of_somebody_else_is_named_and_left_alone() {
-    let Some(stage) = Stage::new("foreign", cloud(5, 0), Mode::Native) else { return };
+    let Some(stage) = Stage::choosing("foreign", cloud(5, 0)) else { return };
     let mut other = Program::load(cloud(1, 0)).unwrap();
     stage.lab.agent().within(|| other.attach(AGENT_INTERFACE, Mode::Native)).unwrap();
     stage.play(async {

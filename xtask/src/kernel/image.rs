@@ -13,9 +13,9 @@ use super::module::Modules;
 use super::package::Kernel;
 use crate::{step, workspace};
 
-/// The tests that meet the kernel: the programs and their verifier, the lab, the whole line by both transmitters. All others are as good on
+/// The tests that meet the kernel: the programs and their verifier, the lab, the whole line by both transmitters and both kinds of receiver. All others are as good on
 /// any kernel as on this one; `bench` judges time, which an emulated machine has not.
-const TESTS: [&str; 5] = ["xdp", "fleet", "lab", "line", "line-socket"];
+const TESTS: [&str; 6] = ["xdp", "fleet", "lab", "line", "line-socket", "line-packet"];
 /// What the lab needs that may not be built in.
 const MODULES: [&str; 1] = ["veth"];
 /// Certificates that the agent's client of webhooks looks for, used or not.

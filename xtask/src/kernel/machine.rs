@@ -14,7 +14,7 @@ use super::package::Kernel;
 use crate::{step, workspace};
 
 /// How long a run may take.
-const LIMIT: Duration = Duration::from_secs(15 * 60);
+const LIMIT: Duration = Duration::from_secs(25 * 60);
 /// What the kernel is told. Mitigations cost an emulated machine most of its time and guard nothing in it.
 const SETTINGS: &str = "console=ttyS0 loglevel=5 panic=-1 mitigations=off tsc=reliable random.trust_cpu=on";
 

@@ -26,6 +26,10 @@ pub(crate) fn next(ctx: &XdpContext) -> Option<u32> {
 
 #[inline(always)]
 fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
+    if place as usize % run::BLOCK == 0 {
+        // SAFETY: a word of the element.
+        unsafe { run.add(run::NOW).write_volatile(now()) };
+    }
     let block = DUE.get_ptr(place / run::BLOCK as u32)?.cast::<u32>();
     // SAFETY: a block has that many slots, and so few are added.
     let slot = unsafe { block.add(place as usize % run::BLOCK).read_volatile() };
@@ -53,10 +57,6 @@ fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
         let sums = word(run, run::SUMS);
         let frame = probe::echo(&template(run, run::TEMPLATE_ECHO), &target, slot, sequence, sums as u32, (sums >> 32) as u32);
         write_v4(ctx, run, &frame)?;
-    }
-    if place as usize % run::BLOCK == 0 {
-        // SAFETY: a word of the element.
-        unsafe { run.add(run::NOW).write_volatile(now()) };
     }
     // Noted before it leaves: an answer never finds its probe missing.
     let entry = board::sent(sequence, word(run, run::NOW));
@@ -96,13 +96,7 @@ fn frame_v6(run: *mut u64, target: &[u64; target::WORDS], flags: u8, slot: u32, 
 
 #[inline(always)]
 fn template<const N: usize>(run: *mut u64, at: usize) -> [u64; N] {
-    let mut words = [0; N];
-    let mut i = 0;
-    while i < N {
-        words[i] = word(run, at + i);
-        i += 1;
-    }
-    words
+    core::array::from_fn(|i| word(run, at + i))
 }
 
 #[inline(always)]
