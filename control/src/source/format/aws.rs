@@ -91,7 +91,7 @@ impl Interface {
 
 /// Network interfaces; those of one instance are one host.
 pub(super) fn read(what: &str, text: &str, options: &Options) -> Result<Listing, SourceError> {
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, text.len(), &options.networks);
     let found = documents(what, text, &INTERFACES)?;
     for document in &found {
         for record in document.records(text, &INTERFACES) {

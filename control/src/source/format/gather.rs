@@ -1,6 +1,6 @@
 //! Records become hosts: those of one host are put together, each address is taken once, and what is left out is told.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -17,6 +17,9 @@ use crate::warning::plural;
 /// So many warnings about single records are written out; the rest is counted.
 const SHOWN: usize = 20;
 
+/// Few bytes of a list can name many hosts with many tags each. So many bytes of those, and some for each byte of the list, will do.
+const MOST_TEXT: usize = 64 << 20;
+
 /// Turns off the monitoring of a host, as a tag, as metadata, as a label.
 const OFF: [&str; 2] = ["rollcall=off", "rollcall=false"];
 
@@ -28,8 +31,15 @@ pub(super) struct Gather<'a> {
     ids: HashMap<String, usize, foldhash::fast::RandomState>,
     /// Who has an address, by network.
     owners: HashMap<(u32, IpAddr), usize, foldhash::fast::RandomState>,
+    /// Addresses that are not watched, with their hosts.
+    unwatched: HashSet<(usize, u32, IpAddr), foldhash::fast::RandomState>,
     strings: Strings,
     used: BTreeSet<String>,
+    /// Which of the names that the user gave were of use.
+    named: BTreeSet<String>,
+    /// Bytes of names and tags, and how many there may be.
+    text: usize,
+    most: usize,
     records: u64,
     warnings: Vec<String>,
     more: u64,
@@ -57,15 +67,19 @@ pub(super) struct Address<'a> {
 }
 
 impl<'a> Gather<'a> {
-    pub(super) fn new(what: &'a str, networks: &'a Networks) -> Self {
+    pub(super) fn new(what: &'a str, size: usize, networks: &'a Networks) -> Self {
         Gather {
             what,
             networks,
             hosts: Vec::new(),
             ids: HashMap::default(),
             owners: HashMap::default(),
+            unwatched: HashSet::default(),
             strings: Strings::default(),
             used: BTreeSet::new(),
+            named: BTreeSet::new(),
+            text: 0,
+            most: MOST_TEXT + 4 * size,
             records: 0,
             warnings: Vec::new(),
             more: 0,
@@ -118,6 +132,11 @@ impl<'a> Gather<'a> {
         self.left_out.entry(kind.to_owned()).or_insert_with(|| (0, place.to_string())).0 += 1;
     }
 
+    /// Whether the list says more than anybody can want; [`Gather::finish`] says so.
+    pub(super) fn is_full(&self) -> bool {
+        self.text > self.most
+    }
+
     /// Takes what a record says of a host: all but its addresses in `entry`, and these besides.
     pub(super) fn take<'b>(&mut self, place: &dyn fmt::Display, entry: Entry, addresses: impl IntoIterator<Item = Address<'b>>) {
         let mut entry = entry.tidy();
@@ -130,9 +149,18 @@ impl<'a> Gather<'a> {
         let spots: Vec<Spot> = addresses.into_iter().filter_map(|address| self.spot(place, &address)).collect();
         let new = self.hosts.len();
         let index = *self.ids.get(&entry.id).unwrap_or(&new);
-        let again = self.hosts.get(index).is_some_and(|draft| spots.iter().any(|spot| draft.has(spot)));
-        let free: Vec<Spot> = spots.into_iter().filter(|spot| self.is_free(place, index, &entry, spot)).collect();
-        if free.is_empty() && !again {
+        let mut free = Vec::with_capacity(spots.len());
+        for spot in spots {
+            if self.is_free(place, index, &entry, &spot) {
+                free.push(spot);
+            }
+        }
+        // What is said again of an address that the host has may still say more of the host.
+        if index == new && free.is_empty() {
+            return;
+        }
+        self.text += entry.id.len() + entry.name.len() + entry.tags.iter().map(String::len).sum::<usize>();
+        if self.is_full() {
             return;
         }
         if index == new {
@@ -152,6 +180,10 @@ impl<'a> Gather<'a> {
             self.nameless.get_or_insert_with(|| (0, place.to_string(), said.unwrap_or_default())).0 += 1;
             return None;
         };
+        let from = address.said.iter().chain(&address.own).find(|said| self.networks.names.contains_key(**said));
+        if let Some(from) = from.filter(|from| !self.named.contains(**from)) {
+            self.named.insert((*from).to_owned());
+        }
         let checked = spot(network, address.address, address.mac).or_else(|| {
             let without = spot(network, address.address, None)?;
             let mac = quoted(address.mac.unwrap_or_default());
@@ -167,25 +199,34 @@ impl<'a> Gather<'a> {
         checked
     }
 
-    /// Whether nobody has an address yet. What is not watched may be there as often as it likes.
+    /// Whether nobody has an address yet. What is not watched may be there as often as there are hosts.
     fn is_free(&mut self, place: &dyn fmt::Display, index: usize, entry: &Entry, spot: &Spot) -> bool {
+        let network = self.strings.intern(&spot.network);
         if entry.monitor == Monitor::Off {
-            return !self.hosts.get(index).is_some_and(|draft| draft.entry.addresses.contains(spot));
+            return self.unwatched.insert((index, network, spot.address));
         }
-        let key = (self.strings.intern(&spot.network), spot.address);
-        let owner = *self.owners.entry(key).or_insert(index);
+        let owner = match self.owners.entry((network, spot.address)) {
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(index);
+                return true;
+            }
+            hash_map::Entry::Occupied(owner) => *owner.get(),
+        };
         if owner != index {
             let other = quoted(&self.hosts[owner].entry.id);
             let (address, network) = (spot.address, quoted(&spot.network));
             let why = format!("{address} in network {network} of host {} is left out: host {other} has it already", quoted(&entry.id));
             self.warn(place, &why);
-            return false;
         }
-        !self.hosts.get(index).is_some_and(|draft| draft.has(spot))
+        false
     }
 
     /// The listing. A list of which nobody is left is an error: it is more likely an export that failed than a cloud without hosts.
     pub(super) fn finish(mut self, expected: &str) -> Result<Listing, SourceError> {
+        if self.is_full() {
+            let found = format!("hosts with more than {} bytes of names and tags", self.most);
+            return Err(broken(self.what, found, "less (many targets with many labels?)"));
+        }
         if self.hosts.is_empty() {
             return Err(self.nobody(expected));
         }
@@ -199,7 +240,7 @@ impl<'a> Gather<'a> {
             let count = plural(count, "address is", "addresses are");
             self.note(format!("{count} left out, for nobody says in which network (first: {first}): {}", by_hand(&said)));
         }
-        self.warnings.extend(self.networks.idle(&self.used).map(|idle| format!("{}: {idle}", self.what)));
+        self.warnings.extend(self.networks.idle(&self.used, &self.named).into_iter().map(|idle| format!("{}: {idle}", self.what)));
         let lesser = self.hosts.iter_mut().map(Draft::settle).sum::<u64>();
         if lesser > 0 {
             let addresses = plural(lesser, "address is", "addresses are");
@@ -238,19 +279,18 @@ fn by_hand(said: &str) -> String {
 }
 
 impl Draft {
-    fn has(&self, spot: &Spot) -> bool {
-        let same = |other: &Spot| (&other.network, other.address) == (&spot.network, spot.address);
-        self.entry.addresses.iter().zip(&self.monitors).any(|(other, &monitor)| monitor != Monitor::Off && same(other))
-    }
-
     fn merge(&mut self, other: &Entry) {
         for (text, more) in [(&mut self.entry.name, &other.name), (&mut self.entry.project, &other.project)] {
             if text.is_empty() {
                 text.clone_from(more);
             }
         }
-        self.entry.tags.extend(other.tags.iter().filter(|tag| !self.entry.tags.contains(tag)).cloned().collect::<Vec<_>>());
-        self.entry.tags.sort_unstable();
+        // Mostly the same ones again: both are sorted.
+        if self.entry.tags != other.tags {
+            self.entry.tags.extend_from_slice(&other.tags);
+            self.entry.tags.sort_unstable();
+            self.entry.tags.dedup();
+        }
         self.entry.monitor = [Monitor::On, Monitor::Silent, Monitor::Off]
             .into_iter()
             .find(|monitor| [self.entry.monitor, other.monitor].contains(monitor))

@@ -16,7 +16,7 @@ pub(super) fn read(what: &str, bytes: &[u8], options: &Options) -> Result<Listin
         let found = mistakes.0.first().map_or_else(|| "nothing".to_owned(), ToString::to_string);
         return Err(broken(what, format!("no host that can be used (first: {found})"), "a host list with at least one host"));
     }
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, bytes.len(), &options.networks);
     for warning in &list.warnings {
         gather.say(warning.clone());
     }

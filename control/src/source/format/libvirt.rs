@@ -20,7 +20,7 @@ fn rows<'a>(what: &str, text: &'a str, expected: &str) -> Result<Vec<(String, &'
 /// `virsh net-dhcp-leases`: a host for each MAC, for the table does not know domains.
 pub(super) fn leases(what: &str, text: &str, options: &Options) -> Result<Listing, SourceError> {
     let expected = "the table of `virsh net-dhcp-leases NETWORK`, with at least one lease";
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, text.len(), &options.networks);
     for (place, row) in rows(what, text, expected)? {
         gather.record();
         // Date, time, MAC, protocol, address, host name, client id.
@@ -46,7 +46,7 @@ pub(super) fn domain(what: &str, text: &str, options: &Options) -> Result<Listin
     let expected = "the table of `virsh domifaddr DOMAIN`, with at least one address that others can reach";
     let rows = rows(what, text, expected)?;
     let host = guest::host(what, options, "the UUID that `virsh domuuid DOMAIN` tells")?;
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, text.len(), &options.networks);
     let (mut name, mut mac) = (String::new(), String::new());
     for (place, row) in rows {
         gather.record();

@@ -45,6 +45,7 @@ pub enum Format {
     /// Nova's `{"servers": [...]}` (`/servers/detail`)
     Nova,
     /// Prometheus file_sd (JSON, YAML) and http_sd; labels network, id, name, project, mac are read, all others become tags
+    #[serde(alias = "file_sd", alias = "http_sd")]
     #[value(alias = "file-sd", alias = "http-sd", alias = "file_sd", alias = "http_sd")]
     Prometheus,
     /// `aws ec2 describe-network-interfaces`: probe these by ICMP, a VPC answers ARP itself

@@ -86,7 +86,7 @@ fn monitor(status: Option<&str>) -> Monitor {
 
 /// One page, or several behind each other.
 pub(super) fn read(what: &str, text: &str, options: &Options) -> Result<Listing, SourceError> {
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, text.len(), &options.networks);
     let found = documents(what, text, &ADDRESSES)?;
     for document in &found {
         for record in document.records(text, &ADDRESSES) {

@@ -45,16 +45,21 @@ impl Networks {
         named.map(String::as_str).or(own).or(self.other.as_deref())
     }
 
-    /// What was named and is in no list, or of no use: mostly a typing error.
-    pub(super) fn idle(&self, used: &BTreeSet<String>) -> Option<String> {
-        let name = self.other.as_ref().filter(|other| !used.contains(*other))?;
-        let example = used.first()?;
-        Some(format!(
-            "network name {} is not used, for the list names its networks itself ({}): {} renames one",
-            quoted(name),
-            quoted(example),
-            quoted(&format!("{example}={name}")),
-        ))
+    /// What the user named and is of no use: mostly a typing error. `used` is what networks are called in the end, `named` is what of
+    /// the list was renamed.
+    pub(super) fn idle(&self, used: &BTreeSet<String>, named: &BTreeSet<String>) -> Vec<String> {
+        let mut idle = Vec::new();
+        if let Some((name, example)) = self.other.as_ref().filter(|other| !used.contains(*other)).zip(used.first()) {
+            let rename = quoted(&format!("{example}={name}"));
+            let (name, example) = (quoted(name), quoted(example));
+            idle.push(format!("network {name} is not used, for the list names its networks itself ({example}): {rename} renames one"));
+        }
+        let unknown = self.names.iter().filter(|(from, _)| !named.contains(*from));
+        idle.extend(unknown.take(10).map(|(from, name)| {
+            let example = used.first().map_or_else(String::new, |example| format!(" (it has {})", quoted(example)));
+            format!("network {} is not used, for the list has no network or subnet {}{example}", quoted(name), quoted(from))
+        }));
+        idle
     }
 }
 

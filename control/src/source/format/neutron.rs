@@ -17,7 +17,7 @@ pub(super) const SERVERS: Shape = Shape { list: "servers", single: "server", exp
 
 /// `GET /v2.0/ports`, one page or several behind each other.
 pub(super) fn read(what: &str, text: &str, options: &Options) -> Result<Listing, SourceError> {
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, text.len(), &options.networks);
     let mut servers = HashMap::new();
     if let Some((name, bytes)) = &options.servers {
         servers = read_servers(name, document::text(name, bytes)?, options, &mut gather)?;

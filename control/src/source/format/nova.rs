@@ -27,7 +27,7 @@ struct ServerAddress {
 
 /// `GET /servers/detail`, one page or several behind each other.
 pub(super) fn read(what: &str, text: &str, options: &Options) -> Result<Listing, SourceError> {
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, text.len(), &options.networks);
     let found = documents(what, text, &SERVERS)?;
     for document in &found {
         for record in document.records(text, &SERVERS) {

@@ -65,7 +65,7 @@ fn fixed_ip(line: &str) -> Option<FixedIp> {
 
 /// `openstack port list`. It tells of no server and no network: the port is the host.
 pub(super) fn ports(what: &str, text: &str, options: &Options) -> Result<Listing, SourceError> {
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, text.len(), &options.networks);
     let mut short = false;
     for document in documents(what, text, &PORTS)? {
         for record in document.records(text, &PORTS) {
@@ -144,7 +144,7 @@ impl AddressMap {
 
 /// `openstack server list`. Which addresses are floating it does not say.
 pub(super) fn servers(what: &str, text: &str, options: &Options) -> Result<Listing, SourceError> {
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, text.len(), &options.networks);
     for document in documents(what, text, &SERVERS)? {
         for record in document.records(text, &SERVERS) {
             gather.record();

@@ -26,7 +26,7 @@ struct Group {
 
 /// A list of groups.
 pub(super) fn read(what: &str, text: &str, options: &Options) -> Result<Listing, SourceError> {
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, text.len(), &options.networks);
     if text.trim_start().starts_with(['[', '{']) {
         for document in documents(what, text, &GROUPS)? {
             for record in document.records(text, &GROUPS) {
@@ -70,6 +70,9 @@ fn take(gather: &mut Gather<'_>, place: &dyn std::fmt::Display, group: &Group) {
     let [id, name, project, network, mac] = ["id", "name", "project", "network", "mac"].map(|name| label(group, name));
     let tags = tags(group);
     for target in &group.targets {
+        if gather.is_full() {
+            return;
+        }
         let Some(address) = address(target) else {
             gather.warn(place, &format!("target {} is left out, expected an address: names are not resolved", quoted(target)));
             continue;

@@ -36,7 +36,7 @@ pub(super) fn read(what: &str, text: &str, options: &Options) -> Result<Listing,
         return Err(broken(what, refusal(inner), EXPECTED));
     };
     let host = guest::host(what, options, "the number that `qm list` tells")?;
-    let mut gather = Gather::new(what, &options.networks);
+    let mut gather = Gather::new(what, text.len(), &options.networks);
     for (at, interface) in interfaces.iter().enumerate() {
         gather.record();
         let place = format!("interface {}", at + 1);

@@ -134,3 +134,42 @@ fn a_page_of_several_is_a_warning_for_people_and_an_error_for_who_removes_what_i
         assert!(error.starts_with("f: one page of several, expected the whole list"), "{error}");
     }
 }
+
+#[test]
+fn a_host_with_a_hundred_thousand_addresses_is_read_in_a_moment_and_each_is_taken_once() {
+    let targets: Vec<String> = (0..100_000u32).map(|at| format!("\"10.{}.{}.{}:1\"", at >> 16, (at >> 8) & 255, at & 255)).collect();
+    let groups: Vec<String> =
+        targets.chunks(20_000).map(|some| format!("{{\"targets\":[{}],\"labels\":{{\"id\":\"h\"}}}}", some.join(","))).collect();
+    let text = format!("[{},{}]", groups.join(","), groups[0]);
+    let start = std::time::Instant::now();
+    let listing = Format::Prometheus.read("f", text.as_bytes(), &named("n")).unwrap();
+    assert_eq!(listing.hosts.len(), 1);
+    assert_eq!(listing.hosts[0].addresses.len(), 100_000);
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn few_bytes_that_grow_to_many_are_refused() {
+    let targets: Vec<String> = (0..40_000u32).map(|at| format!("\"10.0.{}.{}\"", at >> 8, at & 255)).collect();
+    let labels: Vec<String> = (0..600).map(|at| format!("\"l{at}\":\"{}\"", "x".repeat(60))).collect();
+    let text = format!("[{{\"targets\":[{}],\"labels\":{{{}}}}}]", targets.join(","), labels.join(","));
+    let error = Format::Prometheus.read("f", text.as_bytes(), &named("n")).unwrap_err().to_string();
+    let most = (64 << 20) + 4 * text.len();
+    assert!(error.starts_with(&format!("f: hosts with more than {most} bytes of names and tags")), "{error}");
+}
+
+#[test]
+fn an_address_that_a_record_has_twice_is_taken_once() {
+    let text = r#"[{"ID":"p","MAC Address":"fa:16:3e:00:00:01","Device Owner":"compute:x",
+        "Fixed IP Addresses":[{"ip_address":"10.0.0.1"},{"ip_address":"10.0.0.1"},{"ip_address":"::ffff:10.0.0.1"}]}]"#;
+    let listing = Format::OpenstackPorts.read("f", text.as_bytes(), &named("n")).unwrap();
+    assert_eq!(listing.hosts[0].addresses.len(), 1);
+}
+
+#[test]
+fn a_network_that_was_named_and_is_not_there_is_told() {
+    let options = Options { networks: Networks::parse(&["tenamt=blue".to_owned()]).unwrap(), ..Options::default() };
+    let warnings = Format::Nova.read("f", SAMPLES[3].1.as_bytes(), &options).unwrap().warnings;
+    let expected = "f: network \"blue\" is not used, for the list has no network or subnet \"tenamt\" (it has \"tenant\")";
+    assert_eq!(warnings[1], expected);
+}
