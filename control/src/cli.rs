@@ -17,6 +17,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Import(verb::import::Import),
     Check(verb::check::Check),
     Compile(verb::compile::Compile),
     Inspect(verb::inspect::Inspect),
@@ -32,6 +33,7 @@ enum Verb {
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let result = match Cli::parse().verb {
+        Verb::Import(verb) => online(verb.run()),
         Verb::Check(verb) => verb.run(),
         Verb::Compile(verb) => verb.run(),
         Verb::Inspect(verb) => verb.run(),

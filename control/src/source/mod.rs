@@ -12,7 +12,11 @@ use serde::Serialize;
 use crate::hosts::Monitor;
 
 mod entry;
+pub mod file;
+pub mod format;
 pub mod openstack;
+pub mod secret;
+pub mod url;
 
 pub use entry::Spot;
 

@@ -5,6 +5,7 @@ pub mod compile;
 pub mod completions;
 pub mod host;
 pub mod hosts;
+pub mod import;
 pub mod inspect;
 pub mod push;
 pub mod status;
