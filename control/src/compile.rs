@@ -104,8 +104,10 @@ impl Roll {
         let mut writer = Writer::sized(self.hosts.len(), self.addresses.len()).generation(generation);
         let refs: Vec<_> = self.policies().map(|policy| policy.map(|policy| writer.policy(policy.clone()))).collect();
         let silent = self.addresses.iter().any(|address| address.silent);
-        let when_silent = |(policy, silence): (Option<&Policy>, Silence)| policy.filter(|_| silent).and_then(|policy| when_silent(policy, silence));
-        let silent_refs: Vec<_> = self.policies().zip(self.silences()).map(when_silent).map(|policy| policy.map(|policy| writer.policy(policy))).collect();
+        let when_silent =
+            |(policy, silence): (Option<&Policy>, Silence)| policy.filter(|_| silent).and_then(|policy| when_silent(policy, silence));
+        let silent_refs: Vec<_> =
+            self.policies().zip(self.silences()).map(when_silent).map(|policy| policy.map(|policy| writer.policy(policy))).collect();
         let mut hosts = vec![None; self.hosts.len()];
         let mut labels: HashMap<(u32, u32), _, foldhash::fast::RandomState> = HashMap::default();
         let mut networks: Vec<Option<NetworkRef>> = vec![None; self.list.strings.len()];
@@ -209,7 +211,12 @@ impl Roll {
             }
             if row.monitor != Monitor::Off {
                 host.watched = true;
-                self.addresses.push(Address { row: at as u32, host: index, policy: Choice::Fallback, silent: row.monitor == Monitor::Silent });
+                self.addresses.push(Address {
+                    row: at as u32,
+                    host: index,
+                    policy: Choice::Fallback,
+                    silent: row.monitor == Monitor::Silent,
+                });
             } else {
                 self.rows_left_out += 1;
             }

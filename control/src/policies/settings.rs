@@ -100,12 +100,19 @@ fn duration(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) 
 fn silence(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) -> Option<Silence> {
     let silence = match value.get_ref().as_str() {
         Some("stop") => Some(Silence::Stop),
-        Some(text) => humantime::parse_duration(text).ok().filter(|pause| SLOW.contains(pause) && pause.subsec_nanos() == 0).map(Silence::Slow),
+        Some(text) => {
+            humantime::parse_duration(text).ok().filter(|pause| SLOW.contains(pause) && pause.subsec_nanos() == 0).map(Silence::Slow)
+        }
         None => None,
     };
     if silence.is_none() {
         let line = reader.at(value);
-        reader.mistake(line, field, shown(value.get_ref()), "\"stop\", or how often it is probed all the same, from \"1s\" to \"24h\" in whole seconds");
+        reader.mistake(
+            line,
+            field,
+            shown(value.get_ref()),
+            "\"stop\", or how often it is probed all the same, from \"1s\" to \"24h\" in whole seconds",
+        );
     }
     silence
 }
