@@ -27,6 +27,7 @@ enum Verb {
     Hosts(verb::hosts::Hosts),
     Host(verb::host::Host),
     Watch(verb::watch::Watch),
+    Sync(verb::sync::Sync),
     Completions(verb::completions::Completions),
 }
 
@@ -43,6 +44,7 @@ pub fn run() -> ExitCode {
         Verb::Hosts(verb) => online(verb.run()),
         Verb::Host(verb) => online(verb.run()),
         Verb::Watch(verb) => online(verb.run()),
+        Verb::Sync(verb) => online(verb.run()),
         Verb::Completions(verb) => verb.run(),
     };
     match result {

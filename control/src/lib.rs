@@ -16,6 +16,7 @@ pub mod progress;
 pub mod screen;
 pub mod source;
 pub mod sse;
+pub mod sync;
 pub mod terms;
 pub mod verb;
 pub mod warning;

@@ -22,20 +22,32 @@ impl std::fmt::Debug for SecretHeader {
 /// A header is one line.
 const LONGEST: u64 = 64 << 10;
 
+/// Refuses a file with a secret that others may read.
+pub fn only_ours(path: &Path) -> Result<(), SourceError> {
+    let wrong = |why: String| SourceError::Configuration(format!("{}: {why}", path.display()));
+    let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+    is_ours(&file, path).map_err(wrong)
+}
+
+/// Looks at the open file: the one at its path may be another by now.
+fn is_ours(file: &std::fs::File, path: &Path) -> Result<(), String> {
+    #[cfg(unix)]
+    if let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().map_err(|error| error.to_string())?)
+        && mode & 0o077 != 0
+    {
+        let mode = mode & 0o7777;
+        return Err(format!("others may read or change it (mode {mode:04o}), and it holds a secret: chmod 600 {}", path.display()));
+    }
+    Ok(())
+}
+
 impl SecretHeader {
     /// From a file of one line: `Authorization: Token 0123`, `X-Auth-Token: ...`. What is wrong is said without what stands there.
     pub fn read(path: &Path) -> Result<SecretHeader, SourceError> {
         let shown = path.display();
         let wrong = |why: String| SourceError::Configuration(format!("header file {shown}: {why}"));
         let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
-        // Of the open file: the one at this path may be another by now.
-        #[cfg(unix)]
-        if let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().map_err(|error| wrong(error.to_string()))?)
-            && mode & 0o077 != 0
-        {
-            let mode = mode & 0o7777;
-            return Err(wrong(format!("others may read or change it (mode {mode:04o}), and it holds a secret: chmod 600 {shown}")));
-        }
+        is_ours(&file, path).map_err(wrong)?;
         let bytes = super::file::bounded(file, &format!("header file {shown}"), LONGEST)?;
         let text = str::from_utf8(&bytes).map_err(|_| wrong("found bytes that are not UTF-8, allowed: one line".to_owned()))?;
         let allowed = "allowed: one line such as \"Authorization: Bearer SECRET\"";

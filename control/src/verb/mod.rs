@@ -10,4 +10,5 @@ pub mod inspect;
 pub mod push;
 pub mod status;
 pub mod stop;
+pub mod sync;
 pub mod watch;
