@@ -1,9 +1,9 @@
 //! `truth`: what is predicted beside what the engine does. Builds what it needs, lets the kernel run the mutated frames, and becomes
 //! `rollcall-truth`.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::workspace::Profile;
 use crate::{build_ebpf, debian, step, workspace};
@@ -43,7 +43,13 @@ fn fuzz() -> Result<u64> {
     let mut command = workspace::cargo();
     command.args(["test", "--quiet", "--release", "-p", "rollcall-tests", "--test", "xdp", "--", "--exact", FUZZ, "--nocapture"]);
     eprintln!("xtask: {}", step::text(&command));
-    let said = step::output(&mut command).with_context(|| format!("the test {FUZZ} failed: run it to see why"))?;
+    // What it says of a frame that is dropped wrongly, the seed above all, must not be lost.
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot run `{}`", step::text(&command)))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        print!("{said}");
+        bail!("the test {FUZZ} failed");
+    }
     frames(&said).with_context(|| format!("the test {FUZZ} said no number of frames"))
 }
 

@@ -4,10 +4,11 @@ use rollcall_agent::policy::Method;
 use rollcall_agent::table::Writer;
 use rollcall_agent::unit::Verdict;
 use rollcall_tests::fleet::{Mode, Program};
+use rollcall_tests::kernel::has_live_frames;
 use rollcall_tests::lab::{AGENT_INTERFACE, Lab};
 use rollcall_tests::population::{self, NETWORK};
 
-use crate::stage::{Stage, cloud, has_live_frames, policy, transmit};
+use crate::stage::{Stage, cloud, policy, transmit};
 
 #[test]
 fn probes_leave_by_the_transmitter_that_was_asked_for() {
