@@ -1,4 +1,4 @@
-//! `INDEX`: (network, address) -> slot, for replies that carry no slot (ARP, later NDP).
+//! `INDEX`: (network, address) -> slot, for replies that carry no slot (ARP, NDP).
 //!
 //! An open-addressing hash of 64-byte buckets, one cache line and one map look-up each. An entry is a `u32`: slot
 //! plus one in the low 24 bits (so zero is empty), an 8-bit tag of the hash above it, so that a bucket is searched

@@ -11,6 +11,7 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
+use tokio::task::AbortHandle;
 
 use crate::namespace::Namespace;
 use crate::unit::Mac;
@@ -45,12 +46,23 @@ pub struct News {
     pub index: u32,
     /// Up and with carrier; false as well when the interface is gone.
     pub running: bool,
+    /// The interface is still there.
+    pub present: bool,
 }
 
 /// A connection to rtnetlink in one network namespace.
 pub struct Links {
     handle: Handle,
     namespace: Arc<Namespace>,
+    /// Serves the socket.
+    connection: AbortHandle,
+}
+
+impl Drop for Links {
+    /// The socket would keep its network namespace as long as anybody waits for news from it.
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
 }
 
 impl Links {
@@ -69,9 +81,9 @@ impl Links {
         };
         let connected = namespace.within(connect).context("cannot enter a network namespace (the agent needs CAP_SYS_ADMIN for that)")?;
         let (connection, handle, messages) = connected.context("cannot open a netlink socket")?;
-        tokio::spawn(connection);
+        let connection = tokio::spawn(connection).abort_handle();
         let news = messages.filter_map(|(message, _)| std::future::ready(news(message.payload)));
-        Ok((Links { handle, namespace }, Box::pin(news)))
+        Ok((Links { handle, namespace, connection }, Box::pin(news)))
     }
 
     /// The namespace that it speaks of.
@@ -174,5 +186,5 @@ fn news(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<News> {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     })?;
-    Some(News { interface: name, index: link.header.index, running: present && is_running(&link) })
+    Some(News { interface: name, index: link.header.index, running: present && is_running(&link), present })
 }

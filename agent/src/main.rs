@@ -126,7 +126,8 @@ fn check(settings: Settings) -> Result<()> {
         }
     }
     for network in &config.networks {
-        if nix::net::if_::if_nametoindex(network.interface.as_str()).is_err() {
+        // Those in other network namespaces are not seen from here.
+        if network.namespace.is_none() && nix::net::if_::if_nametoindex(network.interface.as_str()).is_err() {
             println!("warning: network {:?}: there is no interface {} here now", network.name, network.interface);
         }
     }

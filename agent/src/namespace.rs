@@ -95,9 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_within_stays_there() {
+    fn what_is_done_within_is_done_there_on_a_thread_of_its_own() {
         let here = Namespace::current().unwrap();
-        assert_eq!(here, Namespace::current().unwrap());
+        let caller = std::thread::current().id();
+        let (there, thread) = here.within(|| (Namespace::current().unwrap(), std::thread::current().id())).unwrap();
+        assert_eq!((there.id(), Namespace::current().unwrap().id()), (here.id(), here.id()));
+        assert_ne!(thread, caller);
         assert!(Namespace::open(Path::new("/nonexistent")).is_err());
     }
 }

@@ -114,6 +114,17 @@ impl Resolver {
         }
     }
 
+    /// Asks for a gateway or canary no more.
+    pub fn release(&mut self, address: IpAddr) {
+        self.steady.retain(|steady| *steady != address);
+        let Some(question) = self.questions.get_mut(&address) else { return };
+        question.steady = None;
+        if question.slot.is_none() {
+            self.open -= usize::from(question.mac.is_none());
+            self.questions.remove(&address);
+        }
+    }
+
     /// Addresses that are asked for and not known.
     pub fn open(&self) -> usize {
         self.open

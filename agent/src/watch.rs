@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use crossbeam_channel::Sender;
 use futures::stream::SelectAll;
 use futures::{Stream, StreamExt};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::config::{Config, NetworkConfig, Prefix};
@@ -45,12 +46,40 @@ struct Space {
 }
 
 /// The interface of a network.
-#[derive(Clone, Copy)]
 struct Port {
     /// Place of its namespace in the list.
     space: usize,
-    /// What the engine is attached to: namespace and index.
-    attached: Option<(namespace::Id, u32)>,
+    /// What the engine is attached to.
+    attached: Option<Place>,
+    /// Says whether the engine could attach to it, once it has tried.
+    outcome: Option<oneshot::Receiver<()>>,
+}
+
+/// An interface, and what probes take from it: when any of that changes the network is attached anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    namespace: namespace::Id,
+    index: u32,
+    sender: ProbeSender,
+    on_link: Vec<(IpAddr, u8)>,
+    gateways: [Option<IpAddr>; 2],
+}
+
+impl Place {
+    fn of(network: &NetworkConfig, interface: &Interface) -> Self {
+        let on_link = match &network.on_link {
+            Some(prefixes) => prefixes.iter().map(|Prefix(address, length)| (*address, *length)).collect(),
+            None => own_addresses(network, interface).to_vec(),
+        };
+        let [v4, v6] = if network.vlan.is_none() { interface.gateways } else { [None; 2] };
+        Place {
+            namespace: interface.namespace.id(),
+            index: interface.index,
+            sender: sender(network, interface),
+            on_link,
+            gateways: [network.gateway.map(IpAddr::V4).or(v4), network.gateway_v6.map(IpAddr::V6).or(v6)],
+        }
+    }
 }
 
 impl Watch {
@@ -71,7 +100,7 @@ impl Watch {
                     space
                 }
             };
-            watch.ports.push(Port { space, attached: None });
+            watch.ports.push(Port { space, attached: None, outcome: None });
         }
         Ok(watch)
     }
@@ -104,10 +133,10 @@ impl Watch {
                 return absent();
             }
         };
-        let (namespace, index) = (interface.namespace.clone(), interface.index);
-        let attachment = open_sockets(network, interface, &self.config)?;
+        let (namespace, found) = (interface.namespace.clone(), Place::of(network, &interface));
+        let attachment = open_sockets(network, interface, found.clone(), &self.config)?;
         let attached = namespace.within(|| attachment.attach(number, program)).context("cannot enter a network namespace")??;
-        self.ports[place].attached = Some((namespace.id(), index));
+        self.ports[place].attached = Some(found);
         Ok(attached)
     }
 
@@ -123,16 +152,17 @@ impl Watch {
                 Some((space, news)) => {
                     for number in 0..self.ports.len() {
                         if self.ports[number].space == space && self.config.networks[number].interface == news.interface {
-                            self.see(number, Some((news.index, news.running)), &commands).await;
+                            match news.present {
+                                true => self.see_carrier(number, news.index, news.running, &commands).await,
+                                false => self.miss(number, &commands),
+                            }
                         }
                     }
                 }
                 None => {
                     self.look_at_spaces(&commands);
                     for number in 0..self.ports.len() {
-                        let Some(links) = &self.spaces[self.ports[number].space].links else { continue };
-                        let interface = links.interface(&self.config.networks[number].interface).await.ok();
-                        self.see(number, interface.map(|interface| (interface.index, interface.running)), &commands).await;
+                        self.see(number, &commands).await;
                     }
                 }
             }
@@ -163,44 +193,67 @@ impl Watch {
         }
     }
 
-    /// The interface of a network is seen, with its index and whether it runs, or is not there.
-    async fn see(&mut self, number: usize, seen: Option<(u32, bool)>, commands: &Sender<Command>) {
-        let port = self.ports[number];
-        let network = &self.config.networks[number];
-        let Some(links) = &self.spaces[port.space].links else { return };
-        let send = |running| drop(commands.send(Command::Link { network: number as u16, running }));
-        let Some((index, running)) = seen else {
-            if port.attached.is_some() {
-                send(false);
-            }
-            return;
-        };
-        let place = (links.namespace().id(), index);
-        if port.attached == Some(place) {
-            send(running);
+    /// The interface of a network is not there any more. One that comes back may have its index of before, and is another one all the
+    /// same: sockets are bound to it no more.
+    fn miss(&mut self, number: usize, commands: &Sender<Command>) {
+        if self.ports[number].attached.take().is_some() {
+            let _ = commands.send(Command::Link { network: number as u16, running: false });
+        }
+    }
+
+    /// The interface of a network has, or has lost, its carrier.
+    async fn see_carrier(&mut self, number: usize, index: u32, running: bool, commands: &Sender<Command>) {
+        let port = &self.ports[number];
+        let namespace = self.spaces[port.space].links.as_ref().map(|links| links.namespace().id());
+        let known = port.attached.as_ref().is_some_and(|place| place.index == index && Some(place.namespace) == namespace);
+        if known {
+            let _ = commands.send(Command::Link { network: number as u16, running });
         } else if running {
-            let opened = match links.interface(&network.interface).await {
-                Ok(interface) if interface.index == index => open_sockets(network, interface, &self.config),
-                Ok(_) => return,
-                Err(error) => Err(error),
-            };
-            match opened {
-                Ok(attachment) => {
-                    self.ports[number].attached = Some(place);
-                    let _ = commands.send(Command::Reattach { network: number as u16, attachment: Box::new(attachment) });
+            self.see(number, commands).await;
+        }
+    }
+
+    /// Looks at the interface of a network, and has the engine attach to it where it is new, or another one than it was.
+    async fn see(&mut self, number: usize, commands: &Sender<Command>) {
+        let (port, network) = (&mut self.ports[number], &self.config.networks[number]);
+        let Some(links) = &self.spaces[port.space].links else { return };
+        let Ok(interface) = links.interface(&network.interface).await else { return self.miss(number, commands) };
+        if let Some(outcome) = &mut port.outcome {
+            match outcome.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                Ok(()) => port.outcome = None,
+                Err(oneshot::error::TryRecvError::Closed) => (port.attached, port.outcome) = (None, None),
+            }
+        }
+        let (place, running) = (Place::of(network, &interface), interface.running);
+        let known = port.attached.as_ref().is_some_and(|before| (before.namespace, before.index) == (place.namespace, place.index));
+        if port.attached.as_ref() == Some(&place) || known && !running {
+            let _ = commands.send(Command::Link { network: number as u16, running });
+            return;
+        }
+        if !running {
+            return;
+        }
+        match open_sockets(network, interface, place.clone(), &self.config) {
+            Ok(attachment) => {
+                if known {
+                    info!(target: "wire", network = %network.name, interface = %network.interface, "the interface has another MAC, other addresses or another gateway now");
                 }
-                Err(error) => {
-                    warn!(target: "wire", network = %network.name, error = format!("{error:#}"), "the new interface cannot be used yet");
-                }
+                let (done, outcome) = oneshot::channel();
+                (port.attached, port.outcome) = (Some(place), Some(outcome));
+                let _ = commands.send(Command::Reattach { network: number as u16, attachment: Box::new(attachment), done });
+            }
+            Err(error) => {
+                warn!(target: "wire", network = %network.name, error = format!("{error:#}"), "the new interface cannot be used yet");
             }
         }
     }
 }
 
 /// Opens the sockets of a network.
-fn open_sockets(network: &NetworkConfig, interface: Interface, config: &Config) -> Result<Attachment> {
+fn open_sockets(network: &NetworkConfig, interface: Interface, place: Place, config: &Config) -> Result<Attachment> {
     let name = &network.name;
-    let sender = sender(network, &interface);
+    let Place { sender, on_link, gateways, .. } = place;
     let opened = interface.namespace.within(|| {
         // A driver that does not know the question hides nothing.
         let tags_are_hidden = has_vlans(network, config) && offload::strips_vlan_tags(&interface.name).unwrap_or(false);
@@ -210,12 +263,6 @@ fn open_sockets(network: &NetworkConfig, interface: Interface, config: &Config) 
     let (tags_are_hidden, socket, neighbours) = opened
         .and_then(|opened| opened)
         .with_context(|| format!("network {name:?}: cannot open a packet socket: the agent needs root, or CAP_NET_RAW"))?;
-    let on_link = match &network.on_link {
-        Some(prefixes) => prefixes.iter().map(|Prefix(address, length)| (*address, *length)).collect(),
-        None => own_addresses(network, &interface).to_vec(),
-    };
-    let [v4, v6] = if network.vlan.is_none() { interface.gateways } else { [None; 2] };
-    let gateways = [network.gateway.map(IpAddr::V4).or(v4), network.gateway_v6.map(IpAddr::V6).or(v6)];
     let (receive, transmit) = (config.receive, config.transmit);
     let (canaries, census) = (network.canary.clone(), network.conflict_check);
     Ok(Attachment {

@@ -17,6 +17,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Import(verb::import::Import),
     Check(verb::check::Check),
     Compile(verb::compile::Compile),
     Inspect(verb::inspect::Inspect),
@@ -26,12 +27,14 @@ enum Verb {
     Hosts(verb::hosts::Hosts),
     Host(verb::host::Host),
     Watch(verb::watch::Watch),
+    Sync(verb::sync::Sync),
     Completions(verb::completions::Completions),
 }
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let result = match Cli::parse().verb {
+        Verb::Import(verb) => online(verb.run()),
         Verb::Check(verb) => verb.run(),
         Verb::Compile(verb) => verb.run(),
         Verb::Inspect(verb) => verb.run(),
@@ -41,6 +44,7 @@ pub fn run() -> ExitCode {
         Verb::Hosts(verb) => online(verb.run()),
         Verb::Host(verb) => online(verb.run()),
         Verb::Watch(verb) => online(verb.run()),
+        Verb::Sync(verb) => online(verb.run()),
         Verb::Completions(verb) => verb.run(),
     };
     match result {

@@ -8,9 +8,9 @@ use rollcall_agent::table::{NetworkRef, Table, WriteError, Writer};
 use rollcall_agent::unit::mapped;
 
 use crate::assign::{Assigner, Choice};
-use crate::hosts::HostList;
+use crate::hosts::{HostList, Monitor};
 use crate::mistake::{Mistakes, quoted};
-use crate::policies::PolicyFile;
+use crate::policies::{PolicyFile, Silence, when_silent};
 
 /// Hosts with their policies: all that a table is made of.
 #[derive(Debug)]
@@ -80,6 +80,8 @@ pub struct Address {
     pub host: u32,
     /// Its policy.
     pub policy: Choice,
+    /// Whether it is expected to be silent, and probed for all that.
+    pub silent: bool,
 }
 
 impl Roll {
@@ -101,6 +103,11 @@ impl Roll {
     pub fn table(&self, generation: u64) -> Result<Table, WriteError> {
         let mut writer = Writer::sized(self.hosts.len(), self.addresses.len()).generation(generation);
         let refs: Vec<_> = self.policies().map(|policy| policy.map(|policy| writer.policy(policy.clone()))).collect();
+        let silent = self.addresses.iter().any(|address| address.silent);
+        let when_silent =
+            |(policy, silence): (Option<&Policy>, Silence)| policy.filter(|_| silent).and_then(|policy| when_silent(policy, silence));
+        let silent_refs: Vec<_> =
+            self.policies().zip(self.silences()).map(when_silent).map(|policy| policy.map(|policy| writer.policy(policy))).collect();
         let mut hosts = vec![None; self.hosts.len()];
         let mut labels: HashMap<(u32, u32), _, foldhash::fast::RandomState> = HashMap::default();
         let mut networks: Vec<Option<NetworkRef>> = vec![None; self.list.strings.len()];
@@ -113,6 +120,7 @@ impl Roll {
                 writer.host_with(self.id(host), self.name(host), label)
             });
             let row = &self.list.rows[address.row as usize];
+            let refs = if address.silent { &silent_refs } else { &refs };
             if let Some(policy) = refs[address.policy.index(&self.policies)] {
                 let network = networks[row.network as usize].get_or_insert_with(|| writer.network(self.list.strings.text(row.network)));
                 writer.address_with(host, *network, row.address, row.mac, policy);
@@ -124,6 +132,11 @@ impl Roll {
     /// All policies by [`Choice::index`]: those of the file, then `default` if there is one.
     pub fn policies(&self) -> impl Iterator<Item = Option<&Policy>> {
         self.policies.rules.iter().map(|rule| Some(&rule.policy)).chain([self.policies.fallback.as_ref()])
+    }
+
+    /// What they do about hosts that are expected to be silent, likewise.
+    fn silences(&self) -> impl Iterator<Item = Silence> {
+        self.policies.rules.iter().map(|rule| rule.silence).chain([self.policies.fallback_silence])
     }
 
     /// The policy of an address.
@@ -196,9 +209,14 @@ impl Roll {
                     unions.push((index, row.tags));
                 }
             }
-            if row.monitor {
+            if row.monitor != Monitor::Off {
                 host.watched = true;
-                self.addresses.push(Address { row: at as u32, host: index, policy: Choice::Fallback });
+                self.addresses.push(Address {
+                    row: at as u32,
+                    host: index,
+                    policy: Choice::Fallback,
+                    silent: row.monitor == Monitor::Silent,
+                });
             } else {
                 self.rows_left_out += 1;
             }
@@ -233,13 +251,15 @@ impl Roll {
                 }
             }
         }
+        let silences: Vec<Silence> = self.silences().collect();
+        addresses.retain(|address| !(address.silent && silences[address.policy.index(&self.policies)] == Silence::Stop));
         self.addresses = addresses;
     }
 }
 
 /// Rows of watched addresses that were there before, with the first row of each.
 fn duplicates(list: &HostList) -> Vec<(u32, u32)> {
-    let watched = list.rows.iter().enumerate().filter(|(_, row)| row.monitor);
+    let watched = list.rows.iter().enumerate().filter(|(_, row)| row.monitor != Monitor::Off);
     let mut keys: Vec<(u32, u128, u32)> = Vec::with_capacity(list.rows.len());
     keys.extend(watched.map(|(at, row)| (row.network, u128::from_be_bytes(mapped(row.address)), at as u32)));
     // By row at last: rows count up with files and lines.

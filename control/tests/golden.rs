@@ -2,51 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use rollcall_agent::table::Table;
 
-fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
-}
+mod transcript;
 
-/// Runs the command among the test files, so that its messages hold no path of this machine.
-fn rollcall(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rollcall"))
-        .args(arguments)
-        .current_dir(directory())
-        .env_remove("ROLLCALL_AGENT")
-        .env_remove("ROLLCALL_TOKEN_FILE")
-        .output()
-        .unwrap()
-}
+use transcript::{directory, golden, rollcall, transcript};
 
-/// Exit status and both outputs, as a person would see them.
-fn transcript(arguments: &[&str]) -> String {
-    let output = rollcall(arguments);
-    let mut text = format!("$ rollcall {}\n", arguments.join(" "));
-    text.push_str(&String::from_utf8(output.stdout).unwrap());
-    for line in String::from_utf8(output.stderr).unwrap().lines() {
-        text.push_str(&format!("! {line}\n"));
-    }
-    text.push_str(&format!("= {}\n", output.status.code().unwrap()));
-    text
-}
-
-/// Compares with the golden file; says which one differs, and how.
-fn golden(path: &str, found: &str) {
-    let file = directory().join(path);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&file, found).unwrap();
-        return;
-    }
-    let expected = fs::read_to_string(&file)
-        .unwrap_or_else(|error| panic!("{path}: {error}: UPDATE_GOLDEN=1 writes it; read it before you commit it"));
-    assert_eq!(found, expected, "{path} differs: UPDATE_GOLDEN=1 writes it anew; read the difference before you commit it");
-}
-
-const VERBS: [&str; 10] = ["check", "compile", "inspect", "push", "stop", "status", "hosts", "host", "watch", "completions"];
+const VERBS: [&str; 12] =
+    ["import", "sync", "check", "compile", "inspect", "push", "stop", "status", "hosts", "host", "watch", "completions"];
 
 #[test]
 fn help_of_every_verb_is_as_it_was_read() {

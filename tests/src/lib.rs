@@ -5,6 +5,7 @@ pub mod agent;
 pub mod bench;
 pub mod demo;
 pub mod fleet;
+pub mod kernel;
 pub mod lab;
 mod mapping;
 pub mod netns;

@@ -1,9 +1,9 @@
 //! `truth`: what is predicted beside what the engine does. Builds what it needs, lets the kernel run the mutated frames, and becomes
 //! `rollcall-truth`.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::workspace::Profile;
 use crate::{build_ebpf, debian, step, workspace};
@@ -27,24 +27,30 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     let mut command = Command::new(programs.join("rollcall-truth"));
     if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
-        match fuzz() {
-            Ok(frames) => command.arg(format!("--fuzzed={frames}")),
-            Err(why) => command.arg(format!("--not-fuzzed={why}")),
+        match debian::is_root() {
+            true => command.arg(format!("--fuzzed={}", fuzz()?)),
+            false => command.arg("--not-fuzzed=BPF_PROG_TEST_RUN needs root"),
         };
     }
     step::become_program(command.args(arguments).current_dir(workspace::root()))
 }
 
-/// Frames that the program was given; why it was given none, or dropped one that is not ours.
-fn fuzz() -> Result<u64, String> {
-    if !debian::is_root() {
-        return Err("BPF_PROG_TEST_RUN needs root".into());
-    }
+/// Frames that the program was given.
+///
+/// # Errors
+/// It dropped one that is not ours: then nothing else is worth telling.
+fn fuzz() -> Result<u64> {
     let mut command = workspace::cargo();
     command.args(["test", "--quiet", "--release", "-p", "rollcall-tests", "--test", "xdp", "--", "--exact", FUZZ, "--nocapture"]);
     eprintln!("xtask: {}", step::text(&command));
-    let said = step::output(&mut command).ok_or_else(|| format!("the test {FUZZ} failed: run it to see why"))?;
-    frames(&said).ok_or_else(|| format!("the test {FUZZ} said no number of frames"))
+    // What it says of a frame that is dropped wrongly, the seed above all, must not be lost.
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot run `{}`", step::text(&command)))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        print!("{said}");
+        bail!("the test {FUZZ} failed");
+    }
+    frames(&said).with_context(|| format!("the test {FUZZ} said no number of frames"))
 }
 
 /// `12 of our own taken, 34 others passed`: all of them.

@@ -117,7 +117,7 @@ fn find<W: World>(network: u16, address: [u64; 2], world: &W) -> Option<(u32, [u
 /// No slot: beyond every array.
 const NOBODY: u32 = u32::MAX;
 
-/// The slot of (network, address), looked for in a bounded number of buckets. A function of its own for the same reason.
+/// The slot of (network, address), looked for in a bounded number of buckets. A function of its own, as [`network`] is.
 #[inline(never)]
 fn search<W: World>(network: u16, high: u64, low: u64, world: &W) -> u32 {
     let Some(buckets) = world.config(config::BUCKETS) else { return NOBODY };

@@ -163,7 +163,7 @@ impl Engine {
                 layers.adopt(class.thresholds);
             }
         }
-        let routed = cell.has(Mark::Routed);
+        let (routed, learned) = (cell.has(Mark::Routed), cell.has(Mark::Learned));
         let (mut aim, mut way) = match self.aim(roster, assignment) {
             Ok(aim) => aim,
             Err(blind) => {
@@ -174,6 +174,10 @@ impl Engine {
                 self.schedule.remove(slot);
                 self.arrays.vacate(slot);
                 self.pair(slot, false);
+                // Nothing is known of its way any more, and no gateway that is found makes it one that is probed.
+                for mark in [Mark::Routed, Mark::Learned] {
+                    self.cells[slot as usize].mark(mark, false);
+                }
                 self.set_blind(slot, Some(blind));
                 return;
             }
@@ -184,7 +188,7 @@ impl Engine {
         };
         match way {
             // The list gives no MAC, but one was learned: it is kept.
-            Way::Direct(None) if !routed && Mac(present.mac).is_unicast() => {
+            Way::Direct(None) if !routed && learned && Mac(present.mac).is_unicast() => {
                 way = Way::Direct(Some(Mac(present.mac)));
                 aim.mac = present.mac;
             }
@@ -196,6 +200,12 @@ impl Engine {
             }
         }
         self.arrays.change(slot, |target| *target = Target { nonce: target.nonce, ..aim });
+        if present.flags != aim.flags
+            && let Some(traces) = self.arrays.traces(slot)
+        {
+            // Answers to what was asked in another way are not taken any more.
+            self.cells[slot as usize].judged = traces.newest();
+        }
         self.follow(slot, way, now);
     }
 

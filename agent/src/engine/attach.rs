@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tracing::{info, warn};
 
 use crate::link::Interface;
@@ -69,6 +69,12 @@ impl Attachment {
         };
         if let Some(why) = refusal {
             warn!(target: "reply", network = %name, interface = %interface.name, %why, "replies are received by a packet socket, which costs more CPU");
+        }
+        if transmit == Transmit::Kernel && receiver == Receiver::Socket {
+            bail!(
+                "network {name:?}: the in-kernel transmitter needs the XDP program on {}; with `transmit = \"auto\"` a packet socket is used",
+                interface.name
+            );
         }
         // Without the program on the interface its runs would be slow, and its replies would not come back to it.
         let transmit = if receiver == Receiver::Socket { Transmit::Socket } else { transmit };

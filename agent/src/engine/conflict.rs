@@ -49,9 +49,9 @@ impl Census {
         Census { period, next: 0, due: Mono::default(), asked: 0, all: 0 }
     }
 
-    /// How long a conflict is remembered after its last answer.
+    /// How long a conflict is remembered after its last answer: three rounds, which take longer than the period where there are many.
     fn hold(&self) -> Duration {
-        HOLD.max(3 * self.period)
+        HOLD.max(3 * self.period.max(SPACING * self.all))
     }
 
     /// A question goes out: when the next may.
@@ -78,7 +78,8 @@ impl Engine {
             return;
         }
         let before = self.conflicts.insert(slot, Conflict { expected, other: mac, seen: now });
-        if before.is_none_or(|before| before.other != mac) {
+        // Told once: whoever sends answers with ever new MACs must not keep the agent busy with them.
+        if before.is_none() {
             warn!(target: "wire", %address, %expected, other = %mac, "another station answers for this address: its verdict goes on from the expected MAC");
             self.tell_conflict(slot, true, expected, mac);
         }
@@ -100,11 +101,17 @@ impl Engine {
         if self.conflicts.is_empty() {
             return;
         }
-        let holds = self.networks.iter().map(|network| network.census.as_ref().map_or(HOLD, Census::hold)).max().unwrap_or(HOLD);
         let mut over = Vec::new();
-        for (slot, conflict) in &self.conflicts {
+        for (slot, conflict) in &mut self.conflicts {
+            let class = self.cells.get(*slot as usize).and_then(|cell| self.classes.get(cell.group));
+            let network = class.and_then(|class| self.networks.get(usize::from(class.network?)));
+            if network.is_some_and(|network| network.blind.is_some()) {
+                // Nobody is heard there, and so neither is the other one.
+                conflict.seen = now;
+            }
+            let hold = network.and_then(|network| network.census.as_ref()).map_or(HOLD, Census::hold);
             let target = self.arrays.target(*slot);
-            if now.since(conflict.seen) > holds || target.is_none_or(|target| Mac(target.mac) != conflict.expected) {
+            if now.since(conflict.seen) > hold || target.is_none_or(|target| Mac(target.mac) != conflict.expected) {
                 over.push(*slot);
             }
         }

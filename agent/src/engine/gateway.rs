@@ -100,7 +100,8 @@ impl Engine {
         gateway.passage = (end < all).then_some(Passage { mac, next: end });
         if gateway.passage.is_none() && mac.is_some() {
             gateway.mac = mac;
-            gateway.gone = gateway.gone.map(|(from, _)| (from, now + GRACE));
+            // Also before it was found for the first time nothing reached it.
+            gateway.gone = Some((gateway.gone.map_or(Mono::default(), |(from, _)| from), now + GRACE));
         }
     }
 }

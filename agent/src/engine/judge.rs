@@ -85,7 +85,8 @@ impl Engine {
                 self.arm(slot, now);
                 return;
             }
-            if !answered && !self.has_read(network, sent + timeout) {
+            // Of one whose send time is not known any more nothing is waited for: it is void.
+            if !answered && elapsed.is_some() && !self.has_read(network, sent + timeout) {
                 self.arm(slot, now);
                 return;
             }

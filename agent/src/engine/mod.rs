@@ -89,12 +89,14 @@ pub enum Command {
         /// The agent's number of the network.
         network: u16,
     },
-    /// An interface was made anew: attach to it again.
+    /// An interface was made anew, or has another MAC, other addresses or another gateway: attach to it again.
     Reattach {
         /// The agent's number of the network.
         network: u16,
         /// All that is needed for it.
         attachment: Box<Attachment>,
+        /// Told when that is done; dropped where it failed.
+        done: oneshot::Sender<()>,
     },
 }
 
@@ -289,7 +291,12 @@ impl Engine {
             Command::Apply { plan, larger, done } => self.begin(*plan, larger.map(|program| *program), done, now),
             Command::Link { network, running } => self.link(network, running, now),
             Command::Detach { network } => self.leave(network, now),
-            Command::Reattach { network, attachment } => self.reattach(network, *attachment, now),
+            Command::Reattach { network, attachment, done } => {
+                if self.reattach(network, *attachment, now) {
+                    // Dropped where it failed: then it is tried again.
+                    let _ = done.send(());
+                }
+            }
         }
     }
 

@@ -110,9 +110,9 @@ impl Engine {
                 return false;
             }
         }
-        // Only two send times are remembered: a third probe must not overwrite one that can still be answered, or that waits for
-        // somebody to be heard.
-        if open >= 2 && cell.has(Mark::Doubted) {
+        // Only two send times are remembered: a third probe must not overwrite one that can still be answered, that waits for somebody to
+        // be heard, or whose answer may lie in a socket that was not read yet.
+        if open >= 2 && (cell.has(Mark::Doubted) || network.ear().is_some()) {
             return false;
         }
         if open >= 2 && elapsed(newest.wrapping_sub(1)).is_some_and(|elapsed| elapsed <= class.timing.timeout) {

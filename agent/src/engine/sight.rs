@@ -9,7 +9,7 @@ use super::{Engine, Note, Sight};
 use crate::clock::Mono;
 use crate::namespace::Namespace;
 use crate::roster::Assignment;
-use crate::unit::Blind;
+use crate::unit::{Blind, Family};
 
 /// Slots that one turn looks at: a few tenths of a millisecond.
 const PIECE: u32 = 1024;
@@ -17,8 +17,10 @@ const PIECE: u32 = 1024;
 /// Whether the engine keeps up, second by second.
 #[derive(Debug, Default)]
 pub(super) struct Overload {
-    /// The latest seconds, one bit each: set where the engine stood still or skipped probes. The newest is the lowest.
+    /// The latest seconds, one bit each: set where the engine stood still, or skipped more than one probe in a hundred. The newest is
+    /// the lowest.
     bad: u8,
+    sent: u64,
     skipped: u64,
     stalls: u64,
     told: bool,
@@ -27,9 +29,10 @@ pub(super) struct Overload {
 impl Overload {
     /// Takes one more second; `Some` when what is to be said changed. It begins with four bad seconds of eight, and ends with
     /// eight good ones.
-    fn second(&mut self, skipped: u64, stalls: u64) -> Option<bool> {
-        let bad = skipped > self.skipped || stalls > self.stalls;
-        (self.skipped, self.stalls) = (skipped, stalls);
+    fn second(&mut self, sent: u64, skipped: u64, stalls: u64) -> Option<bool> {
+        let (left, more) = (sent.saturating_sub(self.sent), skipped.saturating_sub(self.skipped));
+        let bad = more * 100 > left + more || stalls > self.stalls;
+        (self.sent, self.skipped, self.stalls) = (sent, skipped, stalls);
         self.bad = self.bad << 1 | u8::from(bad);
         let now = if self.told { self.bad != 0 } else { self.bad.count_ones() >= 4 };
         (std::mem::replace(&mut self.told, now) != now).then_some(now)
@@ -43,7 +46,8 @@ impl Engine {
     /// Tells when the agent as a whole begins to fall behind, and when it keeps up again.
     pub(super) fn look_at_load(&mut self) {
         let (skipped, stalls) = (self.view.skipped.value(), self.view.stalls.value());
-        if let Some(overloaded) = self.overload.second(skipped, stalls) {
+        let sent = self.classes.iter().map(|(_, class)| class.series.sent.value()).sum();
+        if let Some(overloaded) = self.overload.second(sent, skipped, stalls) {
             let blind = overloaded.then_some(Blind::Overload);
             self.tell(Note::Sight(Sight { network: None, blind, at_ms: self.wall_ms }));
         }
@@ -136,19 +140,25 @@ impl Engine {
         let _ = self.home.as_ref().map(Namespace::enter);
     }
 
-    /// The interface of a network appeared, or was made anew.
-    pub(super) fn reattach(&mut self, number: u16, attachment: Attachment, now: Mono) {
+    /// The interface of a network appeared, was made anew, or has another MAC, other addresses or another gateway. Whether the network is
+    /// attached to it now.
+    pub(super) fn reattach(&mut self, number: u16, attachment: Attachment, now: Mono) -> bool {
         if self.networks.len() <= usize::from(number) {
-            return;
+            return false;
         }
         self.program.detach(number);
+        // What is under way is not heard.
+        self.networks[usize::from(number)].blind(Blind::LinkDown, now);
         // Sockets of before go first: where a namespace is gone they would keep it.
         self.networks[usize::from(number)].tap = None;
         let entered = attachment.interface.namespace.enter().map_err(anyhow::Error::from);
         let Attached { gateways, on_link, sender, tap, datapath, .. } =
             match entered.and_then(|()| attachment.attach(number, &mut self.program)) {
                 Ok(attached) => attached,
-                Err(error) => return self.detached(number, &error, now),
+                Err(error) => {
+                    self.detached(number, &error, now);
+                    return false;
+                }
             };
         if let (Some(view), Some(tap)) = (self.view.networks.get(usize::from(number)), &tap) {
             view.set_attached(&tap.interface.name, datapath);
@@ -158,13 +168,23 @@ impl Engine {
             network.anew = Some(0);
         }
         (network.sender, network.on_link) = (sender, on_link);
-        for (gateway, address) in network.gateways.iter_mut().zip(gateways) {
-            gateway.address = gateway.address.or(address);
-        }
-        network.want_gateways(now);
-        let running = tap.as_ref().is_some_and(|tap| tap.interface.running);
         network.tap = tap;
+        for (family, address) in Family::ALL.into_iter().zip(gateways) {
+            let Some(network) = self.networks.get_mut(usize::from(number)) else { return false };
+            let gateway = &mut network.gateways[family as usize];
+            if address.is_none() || gateway.address == address {
+                continue;
+            }
+            if let Some(before) = std::mem::replace(&mut gateway.address, address) {
+                network.resolver.release(before);
+                self.gateway(number, family, None, now);
+            }
+        }
+        let network = &mut self.networks[usize::from(number)];
+        network.want_gateways(now);
+        let running = network.tap.as_ref().is_some_and(|tap| tap.interface.running);
         self.link(number, running, now);
+        true
     }
 
     /// Finds the ways of addresses anew whose network has other addresses of the agent's now, a piece in each turn.
@@ -193,11 +213,23 @@ mod tests {
     #[test]
     fn one_bad_second_is_no_overload_and_its_end_takes_eight_good_ones() {
         let mut overload = Overload::default();
-        assert_eq!((overload.second(10, 0), overload.second(10, 0)), (None, None));
-        let turns: Vec<_> = (11..20).map(|skipped| overload.second(skipped, 0)).collect();
+        let mut sent = 0;
+        let mut second = |skipped, stalls| {
+            sent += 1000;
+            overload.second(sent, skipped, stalls)
+        };
+        assert_eq!((second(100, 0), second(100, 0)), (None, None));
+        let turns: Vec<_> = (2..11).map(|bad| second(bad * 100, 0)).collect();
         assert_eq!(turns.iter().flatten().collect::<Vec<_>>(), [&true], "told once");
-        let turns: Vec<_> = (0..9).map(|_| overload.second(19, 0)).collect();
+        let turns: Vec<_> = (0..9).map(|_| second(1000, 0)).collect();
         assert_eq!(turns.iter().position(|turn| *turn == Some(false)), Some(7));
-        assert_eq!((0..8).filter_map(|stalls| overload.second(19, stalls)).collect::<Vec<_>>(), [true]);
+        assert_eq!((0..8).filter_map(|stalls| second(1000, stalls)).collect::<Vec<_>>(), [true]);
+    }
+
+    #[test]
+    fn agent_that_skips_one_probe_in_a_hundred_sees_all_the_same() {
+        let mut overload = Overload::default();
+        assert!((1..100).all(|second| overload.second(second * 990, second * 10, 0).is_none()));
+        assert!((1..9).any(|second| overload.second(99_000 + second * 980, 990 + second * 20, 0) == Some(true)));
     }
 }

@@ -35,7 +35,7 @@ impl Engine {
             Method::Icmp => false,
             Method::Auto | Method::Both => mac.is_some() || near,
         };
-        let can_echo = network.sender.can_echo(address);
+        let can_echo = network.sender.can_echo(address, near);
         let has_way = near || network.gateways[Family::of(address) as usize].address.is_some();
         match (asks, method) {
             (true, Method::Both) if can_echo && has_way => Ok(target::ARP | target::BOTH | if near { 0 } else { target::FAR }),
@@ -116,7 +116,7 @@ impl Engine {
         };
         match (turn.from, turn.to) {
             (_, Verdict::Down) => self.learn(network, address, slot, self.last),
-            (Verdict::Down, Verdict::Up) => self.unlearn(network, address, slot),
+            (_, Verdict::Up) => self.unlearn(network, address, slot),
             _ => {}
         }
     }

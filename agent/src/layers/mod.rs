@@ -70,8 +70,12 @@ impl Layers {
     pub fn take(&mut self, layer: Layer, outcome: Outcome, stamp: u32, thresholds: Thresholds) -> Option<u32> {
         let (own, other) = (self.said[layer as usize], self.said[layer.other() as usize]);
         let reply = match outcome {
-            // Our own fault: it says nothing of the layer, and as much of the address as ever.
-            Outcome::Void(_) => return Some(stamp),
+            // Our own fault: it says nothing of the layer but that it is not known, and as much of the address as ever.
+            Outcome::Void(_) => {
+                let said = &mut self.said[layer as usize];
+                said.judgement.judge(outcome, thresholds, said.recent);
+                return Some(stamp);
+            }
             Outcome::Reply => true,
             Outcome::Miss => false,
         };
@@ -124,10 +128,12 @@ impl Layers {
     fn due(&self, address: Verdict) -> Option<Condition> {
         use Verdict::{Down, Up};
         let [neighbour, echo] = [0, 1].map(|layer| self.said[layer].judgement.frozen());
+        // What answered last before nothing could be seen of it is no answer now.
+        let [sees_neighbour, sees_echo] = [0, 1].map(|layer| self.said[layer].judgement.is_seen());
         match (neighbour, echo) {
             _ if address == Down => None,
-            (Up, Down) => Some(Condition::IcmpFiltered),
-            (Down, Up) => Some(Condition::Asymmetric),
+            (Up, Down) if sees_neighbour => Some(Condition::IcmpFiltered),
+            (Down, Up) if sees_echo => Some(Condition::Asymmetric),
             // A lost packet of the layer that answers changes nothing.
             (now, Down) if now != Down => self.condition.filter(|condition| *condition == Condition::IcmpFiltered),
             (Down, now) if now != Down => self.condition.filter(|condition| *condition == Condition::Asymmetric),

@@ -155,6 +155,7 @@ fn what_says_nothing_of_a_layer_changes_neither_layer_nor_condition() {
         address.judge(Void(Blind::NoGateway));
     }
     assert_eq!((address.judgement.verdict(), address.verdict()), (Verdict::Unknown, Verdict::Up));
+    assert!(!address.told.iter().any(|told| told.contains("asymmetric")), "it does not answer pings: none reached it: {:?}", address.told);
 }
 
 /// All that can become of so many probes.

@@ -48,11 +48,12 @@ impl Sender {
         Sender { mac, v4: None, link_local: link_local(mac), owns_link_local: false, v6: None, tags: Tags::default() }
     }
 
-    /// Whether an echo request to such an address has a source to which the answer finds its way.
-    pub fn can_echo(&self, to: IpAddr) -> bool {
+    /// Whether an echo request to such an address has a source to which the answer finds its way. `near`: the address is on the link. No
+    /// router forwards what comes from a link-local source (RFC 4291, 2.5.6).
+    pub fn can_echo(&self, to: IpAddr, near: bool) -> bool {
         match to {
             IpAddr::V4(_) => self.v4.is_some(),
-            IpAddr::V6(to) => self.owns_link_local || (!to.is_unicast_link_local() && self.v6.is_some()),
+            IpAddr::V6(to) => near && self.owns_link_local || !to.is_unicast_link_local() && self.v6.is_some(),
         }
     }
 

@@ -44,8 +44,17 @@ fn agent_without_an_address_asks_from_0_0_0_0_and_sends_no_echo() {
     let sender = Sender::new(Mac([2, 0, 0, 0, 0, 1]));
     let frame = probe(sender, &target("10.0.3.7", target::ARP), 9, 1, 1);
     assert_eq!(frame[28..32], [0; 4]);
-    assert!(!sender.can_echo("10.0.3.7".parse().unwrap()) && !sender.can_echo("fe80::7".parse().unwrap()));
+    assert!(!sender.can_echo("10.0.3.7".parse().unwrap(), true) && !sender.can_echo("fe80::7".parse().unwrap(), true));
     assert_eq!(sender.link_local, "fe80::ff:fe00:1".parse::<Ipv6Addr>().unwrap());
+}
+
+#[test]
+fn link_local_source_pings_nobody_behind_a_router() {
+    let local = Sender { owns_link_local: true, ..Sender::new(Mac([2, 0, 0, 0, 0, 1])) };
+    let global = Sender { v6: Some("fd00::1".parse().unwrap()), ..local };
+    let pings = |sender: Sender, to: &str, near| sender.can_echo(to.parse().unwrap(), near);
+    assert!(pings(local, "fe80::7", true) && pings(local, "fd00::7", true) && !pings(local, "fd00:1::7", false));
+    assert!(pings(global, "fd00:1::7", false));
 }
 
 #[test]

@@ -155,8 +155,8 @@ impl Shared {
                     return;
                 }
             }
-            let arrays = lock(&self.arrays);
-            ears.iter().for_each(|ear| ear.read(&mut letterbox, &arrays, &self.counters));
+            // The engine waits for this lock when the arrays grow: it is held for one socket at a time.
+            ears.iter().for_each(|ear| ear.read(&mut letterbox, &lock(&self.arrays), &self.counters));
         }
     }
 }

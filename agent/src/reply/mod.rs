@@ -3,7 +3,7 @@
 //! [`Program::load`] loads the program with arrays of a given size; [`Program::attach`] attaches it to the interface
 //! of a network, native where the driver can, else generic. Attachments are links: they vanish with the process. Where no program
 //! can be attached at all a packet socket hears the replies, and its thread writes the same arrays.
-//! [`Program::grow`] replaces a program by one with larger arrays while replies keep coming in.
+//! [`Program::prepare`] and [`Program::take_over`] replace a program by one with larger arrays while replies keep coming in.
 
 mod adopt;
 mod arrays;

@@ -211,13 +211,30 @@ pub(super) fn report(view: &View, roster: &Roster, index: u32) -> Option<Address
 pub(super) async fn detail(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Result<Json<HostDetail>, Refusal> {
     let roster = agent.view.roster.load_full();
     let table = &roster.table;
-    // An address is as good as an id for somebody who has only that.
-    let by_address = || {
-        let address: IpAddr = id.parse().ok()?;
-        table.networks().find_map(|network| table.find(network, address)).and_then(|id| table.record(id)).map(|record| record.host())
-    };
-    let Some(index) = table.find_host(&id).or_else(by_address) else {
-        return Err(Refusal::new(StatusCode::NOT_FOUND, format!("no host {id:?} is watched here: it is not in the table, or was stopped")));
+    // An address is as good as an id for somebody who has only that, where one network has it.
+    let mut found: Vec<u32> = table.find_host(&id).into_iter().collect();
+    if let (true, Ok(address)) = (found.is_empty(), id.parse::<IpAddr>()) {
+        let records = table.networks().filter_map(|network| table.record(table.find(network, address)?));
+        found.extend(records.map(|record| record.host()));
+        found.dedup();
+    }
+    let index = match found[..] {
+        [index] => index,
+        [] => {
+            return Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                format!("no host {id:?} is watched here: it is not in the table, or was stopped"),
+            ));
+        }
+        _ => {
+            let ids: Vec<&str> = found.iter().map(|index| table.host(*index).id()).collect();
+            let text = format!(
+                "{} hosts have the address {id}, each in another network: ask for one of them by its id: {}",
+                ids.len(),
+                ids.join(", ")
+            );
+            return Err(Refusal::new(StatusCode::CONFLICT, text));
+        }
     };
     let host = table.host(index);
     let arrays = agent.view.arrays.load();

@@ -102,6 +102,11 @@ impl Judgement {
         self.blind
     }
 
+    /// Whether the latest probe said anything.
+    pub fn is_seen(&self) -> bool {
+        self.voids == 0 && self.blind.is_none()
+    }
+
     /// Misses behind the verdict: in a row, or among the last outcomes that the policy looks at.
     pub fn misses(&self) -> u8 {
         self.misses

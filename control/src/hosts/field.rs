@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use rollcall_agent::table::text_rule;
 use rollcall_agent::unit::Mac;
 
+use super::Monitor;
+
 /// All fields, as CSV columns and as JSON keys. JSON has `addresses` besides.
 pub(super) const FIELDS: [&str; 8] = ["id", "name", "project", "network", "address", "mac", "tags", "monitor"];
 
@@ -20,7 +22,7 @@ pub(super) fn required(text: &str) -> Result<&str, String> {
 }
 
 /// A tag. One that names a MAC which may answer for a shared address must name one.
-pub(super) fn tag(text: &str) -> Result<&str, String> {
+pub(crate) fn tag(text: &str) -> Result<&str, String> {
     if let Some(text) = text.strip_prefix("allowed-mac=")
         && !mac(text).is_ok_and(|mac| mac.is_some())
     {
@@ -38,7 +40,7 @@ pub(super) fn optional(text: &str) -> Result<&str, String> {
 }
 
 /// An address that a single host can have.
-pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
     let allowed = "one IPv4 or IPv6 address without a prefix length, such as 10.0.0.7 or 2001:db8::7";
     let address = text.parse::<IpAddr>().map_err(|_| allowed.to_owned())?.to_canonical();
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
@@ -49,7 +51,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
 }
 
 /// A MAC, if there is one.
-pub(super) fn mac(text: &str) -> Result<Option<Mac>, String> {
+pub(crate) fn mac(text: &str) -> Result<Option<Mac>, String> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -61,15 +63,17 @@ pub(super) fn mac(text: &str) -> Result<Option<Mac>, String> {
     }
 }
 
-/// Whether the user enabled monitoring; empty is yes.
-pub(super) fn monitor(text: &str) -> Result<bool, String> {
+/// Whether a host is watched; empty is yes.
+pub(super) fn monitor(text: &str) -> Result<Monitor, String> {
     let is = |word: &str| text.eq_ignore_ascii_case(word);
     if text.is_empty() || is("true") || is("yes") || is("on") || text == "1" {
-        Ok(true)
+        Ok(Monitor::On)
     } else if is("false") || is("no") || is("off") || text == "0" {
-        Ok(false)
+        Ok(Monitor::Off)
+    } else if is(Monitor::Silent.name()) {
+        Ok(Monitor::Silent)
     } else {
-        Err("true or false (also yes, no, on, off, 1, 0; nothing means true)".to_owned())
+        Err("true, false or silent (also yes, no, on, off, 1, 0; nothing means true)".to_owned())
     }
 }
 
@@ -104,8 +108,9 @@ mod tests {
 
     #[test]
     fn monitoring_is_on_unless_said_otherwise() {
-        assert_eq!(["", "TRUE", "yes", "1"].map(monitor), [const { Ok(true) }; 4]);
-        assert_eq!(["False", "no", "off", "0"].map(monitor), [const { Ok(false) }; 4]);
+        assert_eq!(["", "TRUE", "yes", "1"].map(monitor), [const { Ok(Monitor::On) }; 4]);
+        assert_eq!(["False", "no", "off", "0"].map(monitor), [const { Ok(Monitor::Off) }; 4]);
+        assert_eq!(monitor("Silent"), Ok(Monitor::Silent));
         assert!(monitor("maybe").is_err());
     }
 }

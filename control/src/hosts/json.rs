@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Draft, FileReader, field};
+use super::{Draft, FileReader, Monitor, field};
 use crate::mistake::quoted;
 
 /// One object on each line; empty lines are skipped.
@@ -68,10 +68,11 @@ fn host(reader: &mut FileReader<'_>, line: u32, object: &Map<String, Value>, unk
     let project = text(reader, line, object, "project", false);
     let tags = tags(reader, line, object);
     let monitor = match object.get("monitor") {
-        None | Some(Value::Null) => Some(true),
-        Some(Value::Bool(monitor)) => Some(*monitor),
+        None | Some(Value::Null | Value::Bool(true)) => Some(Monitor::On),
+        Some(Value::Bool(false)) => Some(Monitor::Off),
+        Some(Value::String(text)) if text == Monitor::Silent.name() => Some(Monitor::Silent),
         Some(other) => {
-            reader.mistake(line, "monitor", shown(other), "true or false (without quotes; nothing means true)");
+            reader.mistake(line, "monitor", shown(other), "true, false or \"silent\" (nothing means true)");
             None
         }
     };

@@ -7,10 +7,13 @@ use rollcall_agent::table::Strings;
 use rollcall_agent::unit::Mac;
 
 use crate::mistake::{Mistake, Mistakes, quoted};
+use crate::source::Entry;
 
 mod comma;
 mod field;
 mod json;
+
+pub(crate) use self::field::{address, mac, tag};
 
 /// Host lists, read.
 #[derive(Debug, Default)]
@@ -44,10 +47,33 @@ pub struct Row {
     pub address: IpAddr,
     /// The MAC, where the list has one.
     pub mac: Option<Mac>,
-    /// Whether the user enabled monitoring.
-    pub monitor: bool,
+    /// Whether it is watched.
+    pub monitor: Monitor,
     /// Where it stands.
     pub place: Place,
+}
+
+/// Whether a host is watched: what the user wants, and what the platform knows of its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Monitor {
+    /// Not at all.
+    Off,
+    /// As its policy says.
+    #[default]
+    On,
+    /// It is expected to be silent (stopped, paused, being moved): as `expected_silent` of its policy says, and no alarm.
+    Silent,
+}
+
+impl Monitor {
+    /// As host lists write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Monitor::Off => "false",
+            Monitor::On => "true",
+            Monitor::Silent => "silent",
+        }
+    }
 }
 
 /// A line of a host list.
@@ -68,16 +94,14 @@ struct Draft<'a> {
     address: IpAddr,
     mac: Option<Mac>,
     tags: u32,
-    monitor: bool,
+    monitor: Monitor,
 }
 
 impl HostList {
     /// Reads one more file, and notes every mistake of it. Rows without a mistake are kept all the same, so that
     /// what is wrong between rows is found too.
     pub fn read(&mut self, name: &str, bytes: &[u8], mistakes: &mut Mistakes) {
-        let file = self.files.len() as u16;
-        self.files.push(name.to_owned());
-        let mut reader = FileReader { list: self, file, mistakes };
+        let mut reader = self.file(name, mistakes);
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let text = match str::from_utf8(bytes) {
             Ok(text) => text,
@@ -93,6 +117,13 @@ impl HostList {
             Some(b'[') => json::array(&mut reader, text),
             Some(_) => comma::read(&mut reader, text),
         }
+    }
+
+    /// Begins one more file.
+    pub(crate) fn file<'a>(&'a mut self, name: &str, mistakes: &'a mut Mistakes) -> FileReader<'a> {
+        let file = self.files.len() as u16;
+        self.files.push(name.to_owned());
+        FileReader { list: self, file, mistakes }
     }
 
     /// Adds what was read of the same files by somebody else.
@@ -176,7 +207,7 @@ impl TagSets {
 }
 
 /// Reads one file.
-struct FileReader<'a> {
+pub(crate) struct FileReader<'a> {
     list: &'a mut HostList,
     file: u16,
     mistakes: &'a mut Mistakes,
@@ -202,6 +233,21 @@ impl FileReader<'_> {
                 self.mistake(line, field, found, allowed);
                 None
             }
+        }
+    }
+
+    /// Adds a host that a source told of, checked like any other.
+    pub(crate) fn entry(&mut self, line: u32, entry: &Entry) {
+        for tag in &entry.tags {
+            self.check(line, "tags", tag, field::tag(tag));
+        }
+        let tags = self.list.tag_sets.intern(entry.tags.iter().map(String::as_str));
+        let (id, name, project, monitor) = (&entry.id, &entry.name, &entry.project, entry.monitor);
+        for spot in &entry.addresses {
+            let (network, address, mac) = (&spot.network, spot.address, spot.mac);
+            self.check(line, "id", id, field::required(id));
+            self.check(line, "network", network, field::required(network));
+            self.add(line, &Draft { id, name, project, network, address, mac, tags, monitor });
         }
     }
 

@@ -21,7 +21,7 @@ fn rows(list: &HostList) -> Vec<String> {
                 row.address,
                 row.mac.map_or("-".into(), |mac| mac.to_string()),
                 list.tags(row.tags).collect::<Vec<_>>().join("+"),
-                row.monitor
+                row.monitor.name()
             )
         })
         .collect()
@@ -84,7 +84,7 @@ fn json_of_the_wrong_kind_is_named() {
             "f:1: id: found 7 (a number), allowed: a string",
             "f:2: addresses: found an empty array, allowed: an array of at least one {network, address, mac}",
             "f:3: tags: found \"web\" (a string), allowed: an array of strings, such as [\"web\", \"tier=1\"]",
-            "f:3: monitor: found \"yes\" (a string), allowed: true or false (without quotes; nothing means true)",
+            "f:3: monitor: found \"yes\" (a string), allowed: true, false or \"silent\" (nothing means true)",
             "f:4: JSON: found EOF while parsing an object (column 9), allowed: one JSON object on each line",
         ]
     );

@@ -18,9 +18,20 @@ mod reader;
 mod settings;
 
 pub use self::condition::{Condition, NamePattern};
+pub use self::settings::Silence;
 
 /// Name of the policy that `[defaults]` makes.
 pub const DEFAULT: &str = "default";
+
+/// What the name of a policy ends with that is made of another one for hosts that are expected to be silent.
+pub const EXPECTED_SILENT: &str = "+expected-silent";
+
+/// What stands for a policy while its hosts are expected to be silent; `None`: they are not probed.
+pub fn when_silent(policy: &Policy, silence: Silence) -> Option<Policy> {
+    let Silence::Slow(pause) = silence else { return None };
+    let name = format!("{}{EXPECTED_SILENT}", policy.name);
+    Some(Policy { name, interval: policy.interval.max(pause), alarm: vec![], ..policy.clone() })
+}
 
 /// A policy file, read.
 #[derive(Debug, Default)]
@@ -31,6 +42,8 @@ pub struct PolicyFile {
     pub rules: Vec<Rule>,
     /// The policy of hosts that no rule matches.
     pub fallback: Option<Policy>,
+    /// What it does about hosts that are expected to be silent.
+    pub fallback_silence: Silence,
 }
 
 /// One `[[policy]]`.
@@ -38,6 +51,8 @@ pub struct PolicyFile {
 pub struct Rule {
     /// What it says, all defaults filled in.
     pub policy: Policy,
+    /// What it does about hosts that are expected to be silent.
+    pub silence: Silence,
     /// Whom it says it of.
     pub condition: Condition,
     /// Where it begins.
@@ -82,6 +97,7 @@ impl PolicyFile {
                     let policy = complete(DEFAULT, &Settings::default(), &defaults);
                     report(reader, "defaults", line, &policy, &Settings::default(), &defaults);
                     self.fallback = Some(policy);
+                    self.fallback_silence = silence(&Settings::default(), &defaults);
                 }
                 other => reader.mistake(line, "defaults", reader::shown(other), "a table: [defaults]"),
             }
@@ -112,6 +128,10 @@ impl PolicyFile {
         };
         let what = format!("policy {}", quoted(name.as_deref().unwrap_or("?")));
         if let Some(name) = &name {
+            if name.ends_with(EXPECTED_SILENT) {
+                let allowed = format!("another name: rollcall makes policies with the ending {EXPECTED_SILENT} itself");
+                reader.mistake(line, &what, quoted(name), allowed);
+            }
             if name == DEFAULT {
                 let allowed = "another name: \"default\" is what [defaults] makes for hosts that no policy matches";
                 reader.mistake(line, &what, quoted(name), allowed);
@@ -135,7 +155,8 @@ impl PolicyFile {
         };
         let policy = complete(name.as_deref().unwrap_or("?"), &own, defaults);
         report(reader, &what, line, &policy, &own, defaults);
-        self.rules.push(Rule { policy, condition, line });
+        let silence = silence(&own, defaults);
+        self.rules.push(Rule { policy, silence, condition, line });
     }
 }
 
@@ -176,6 +197,10 @@ fn complete(name: &str, own: &Settings, defaults: &Settings) -> Policy {
         method,
         alarm: pick(&own.alarm, &defaults.alarm).unwrap_or_else(|| vec!["log".to_owned()]),
     }
+}
+
+fn silence(own: &Settings, defaults: &Settings) -> Silence {
+    own.silence.or(defaults.silence).map(|(silence, _)| silence).unwrap_or_default()
 }
 
 /// Notes the rules that a complete policy breaks: each where its value stands, so one bad default is one mistake

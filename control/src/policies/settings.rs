@@ -1,8 +1,9 @@
 //! What `[defaults]` and every `[[policy]]` may set.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use rollcall_agent::policy::Method;
+use rollcall_agent::policy::{INTERVAL, Method};
 use rollcall_agent::table::MAX_LIST;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -11,8 +12,26 @@ use super::reader::{Reader, shown};
 use crate::mistake::quoted;
 
 /// Every key.
-pub(super) const SETTINGS: [&str; 9] =
-    ["interval", "timeout", "confirm_interval", "down_after", "down_of", "up_after", "up_of", "method", "alarm"];
+pub(super) const SETTINGS: [&str; 10] =
+    ["interval", "timeout", "confirm_interval", "down_after", "down_of", "up_after", "up_of", "method", "alarm", "expected_silent"];
+
+/// Least and most time between two probes of a host that is expected to be silent.
+const SLOW: RangeInclusive<Duration> = Duration::from_secs(1)..=INTERVAL.1;
+
+/// What is done about a host that is expected to be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// It is probed as often as this, or as its policy says if that is less often, and nobody is told.
+    Slow(Duration),
+    /// It is not probed.
+    Stop,
+}
+
+impl Default for Silence {
+    fn default() -> Self {
+        Silence::Slow(Duration::from_secs(60))
+    }
+}
 
 /// What one place of the file sets, each with its line.
 #[derive(Debug, Default)]
@@ -26,6 +45,7 @@ pub(super) struct Settings {
     pub(super) up_of: Option<(u8, u32)>,
     pub(super) method: Option<(Method, u32)>,
     pub(super) alarm: Option<(Vec<String>, u32)>,
+    pub(super) silence: Option<(Silence, u32)>,
 }
 
 impl Settings {
@@ -40,11 +60,12 @@ impl Settings {
                 "timeout" => settings.timeout = duration(reader, value, &field).zip(Some(line)),
                 "confirm_interval" => settings.confirm_interval = duration(reader, value, &field).zip(Some(line)),
                 "down_after" => settings.down_after = count(reader, value, &field, "1 to 100").zip(Some(line)),
-                "down_of" => settings.down_of = count(reader, value, &field, "down_after to 31").zip(Some(line)),
+                "down_of" => settings.down_of = count(reader, value, &field, "down_after to 15 more than that, at most 31").zip(Some(line)),
                 "up_after" => settings.up_after = count(reader, value, &field, "1 to 100").zip(Some(line)),
-                "up_of" => settings.up_of = count(reader, value, &field, "up_after to 31").zip(Some(line)),
+                "up_of" => settings.up_of = count(reader, value, &field, "up_after to 15 more than that, at most 31").zip(Some(line)),
                 "method" => settings.method = method(reader, value, &field).zip(Some(line)),
                 "alarm" => settings.alarm = alarm(reader, value, &field).zip(Some(line)),
+                "expected_silent" => settings.silence = silence(reader, value, &field).zip(Some(line)),
                 _ => {}
             }
         }
@@ -74,6 +95,26 @@ fn duration(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) 
         reader.mistake(line, field, shown(value.get_ref()), allowed);
     }
     duration
+}
+
+fn silence(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str) -> Option<Silence> {
+    let silence = match value.get_ref().as_str() {
+        Some("stop") => Some(Silence::Stop),
+        Some(text) => {
+            humantime::parse_duration(text).ok().filter(|pause| SLOW.contains(pause) && pause.subsec_nanos() == 0).map(Silence::Slow)
+        }
+        None => None,
+    };
+    if silence.is_none() {
+        let line = reader.at(value);
+        reader.mistake(
+            line,
+            field,
+            shown(value.get_ref()),
+            "\"stop\", or how often it is probed all the same, from \"1s\" to \"24h\" in whole seconds",
+        );
+    }
+    silence
 }
 
 fn count(reader: &mut Reader<'_>, value: &Spanned<DeValue<'_>>, field: &str, allowed: &str) -> Option<u8> {

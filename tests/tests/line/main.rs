@@ -17,6 +17,7 @@ mod restart;
 mod spaces;
 mod stage;
 mod storm;
+mod sync;
 mod v6;
 mod vlan;
 mod wire;

@@ -99,12 +99,15 @@ fn namespace_that_comes_later_is_taken_up_and_one_that_goes_is_let_go() {
         assert_eq!(far.name(), name);
         far.ip(["link", "set", AGENT_INTERFACE, "address", "02:52:00:00:77:02"])?;
         stage.until(&mut agent, Verdict::Up, 2 * u64::from(HOSTS)).await.map_err(|error| error.context("it never came"))?;
+        // A pair of interfaces ends with the namespace of either: as long as anything keeps that, the one that is here shows it.
+        let here = stage.lab.agent();
+        far.ip(["link", "add", "rc-there", "type", "veth", "peer", "name", "rc-here", "netns", here.name()])?;
         // The lab goes, with its namespace: nothing of the agent's keeps it.
         let inode = nix::sys::stat::stat(&far.path())?.st_ino;
         other.lab.demolish()?;
         stage.until(&mut agent, Verdict::Unknown, HOSTS.into()).await?;
         let began = std::time::Instant::now();
-        while in_use(agent.pid(), inode) {
+        while in_use(agent.pid(), inode) || here.ip(["link", "show", "dev", "rc-here"]).is_ok() {
             assert!(began.elapsed() < PATIENCE, "the agent still keeps the namespace");
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }

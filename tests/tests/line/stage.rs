@@ -15,6 +15,7 @@ use rollcall_agent::unit::Verdict;
 use rollcall_agent_ebpf::fleet::Cloud;
 use rollcall_tests::agent::Agent;
 use rollcall_tests::fleet::Mode;
+use rollcall_tests::kernel::{has_live_frames, release};
 use rollcall_tests::lab::Lab;
 use rollcall_tests::population::{self, Host, NETWORK};
 use rollcall_tests::webhook::Receiver;
@@ -188,18 +189,6 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-}
-
-/// Whether the kernel knows `BPF_PROG_RUN` with live frames, by its version: that it works then is what the tests are for.
-pub(crate) fn has_live_frames() -> bool {
-    let release = release();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(5), Some(18))
-}
-
-/// The kernel's version.
-fn release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
 /// Fast enough for a test, slow enough for a busy machine.

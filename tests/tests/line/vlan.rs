@@ -50,6 +50,10 @@ fn same_addresses_in_three_networks_are_judged_each_for_itself() {
             let sum: u64 = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
             assert_eq!(sum, down, "{network}: {metrics}");
         }
+        // An address names no host where several have it.
+        let (status, text) = agent.get("/v1/hosts/10.128.1.1").await?;
+        assert_eq!(status, 409, "{text}");
+        assert!(["blue-1", "lab-1", "red-1"].iter().all(|id| text.contains(id)), "{text}");
         // A whole network goes dark: nobody else's verdict turns.
         (1..=HOSTS).for_each(|station| fleet.kill(fleet.in_vlan(1, station)));
         stage.until(&mut agent, Verdict::Down, 5 + 19 + 10).await?;

@@ -4,10 +4,11 @@ use rollcall_agent::policy::Method;
 use rollcall_agent::table::Writer;
 use rollcall_agent::unit::Verdict;
 use rollcall_tests::fleet::{Mode, Program};
+use rollcall_tests::kernel::has_live_frames;
 use rollcall_tests::lab::{AGENT_INTERFACE, Lab};
 use rollcall_tests::population::{self, NETWORK};
 
-use crate::stage::{Stage, cloud, has_live_frames, policy, transmit};
+use crate::stage::{Stage, cloud, policy, transmit};
 
 #[test]
 fn probes_leave_by_the_transmitter_that_was_asked_for() {
@@ -66,7 +67,7 @@ fn generic_receiver_sees_what_the_native_one_sees() {
 
 #[test]
 fn xdp_program_of_somebody_else_is_named_and_left_alone() {
-    let Some(stage) = Stage::new("foreign", cloud(5, 0), Mode::Native) else { return };
+    let Some(stage) = Stage::choosing("foreign", cloud(5, 0)) else { return };
     let mut other = Program::load(cloud(1, 0)).unwrap();
     stage.lab.agent().within(|| other.attach(AGENT_INTERFACE, Mode::Native)).unwrap();
     stage.play(async {

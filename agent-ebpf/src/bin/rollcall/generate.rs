@@ -26,6 +26,10 @@ pub(crate) fn next(ctx: &XdpContext) -> Option<u32> {
 
 #[inline(always)]
 fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
+    if place as usize % run::BLOCK == 0 {
+        // SAFETY: a word of the element.
+        unsafe { run.add(run::NOW).write_volatile(now()) };
+    }
     let block = DUE.get_ptr(place / run::BLOCK as u32)?.cast::<u32>();
     // SAFETY: a block has that many slots, and so few are added.
     let slot = unsafe { block.add(place as usize % run::BLOCK).read_volatile() };
@@ -53,10 +57,6 @@ fn probe(ctx: &XdpContext, run: *mut u64, place: u32) -> Option<u32> {
         let sums = word(run, run::SUMS);
         let frame = probe::echo(&template(run, run::TEMPLATE_ECHO), &target, slot, sequence, sums as u32, (sums >> 32) as u32);
         write_v4(ctx, run, &frame)?;
-    }
-    if place as usize % run::BLOCK == 0 {
-        // SAFETY: a word of the element.
-        unsafe { run.add(run::NOW).write_volatile(now()) };
     }
     // Noted before it leaves: an answer never finds its probe missing.
     let entry = board::sent(sequence, word(run, run::NOW));

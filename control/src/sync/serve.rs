@@ -1,0 +1,138 @@
+//! Metrics and health of the controller, like the agent's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::courier::Board;
+
+/// How a source stands.
+#[derive(Clone, Debug, Default)]
+pub struct SourceStanding {
+    /// Its name.
+    pub name: String,
+    /// Hosts in what is believed of it.
+    pub hosts: u64,
+    /// When it was last believed, in seconds since the Unix epoch.
+    pub last_good: u64,
+    /// Why its last list was not.
+    pub error: Option<String>,
+}
+
+/// What is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Show {
+    /// Each source.
+    pub sources: Arc<Mutex<Vec<SourceStanding>>>,
+    /// Each agent, by name.
+    pub agents: Arc<Vec<(String, Board)>>,
+    /// Addresses that no agent is attached to.
+    pub nobodys: Arc<Mutex<u64>>,
+}
+
+impl Show {
+    /// What is known of the sources now.
+    pub fn sources(&self) -> Vec<SourceStanding> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what is known of one.
+    pub fn source(&self, at: usize, change: impl FnOnce(&mut SourceStanding)) {
+        if let Some(standing) = self.sources.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
+            change(standing);
+        }
+    }
+
+    /// Why it is not ready: the first source or agent that is not as it should be.
+    fn trouble(&self) -> Option<String> {
+        let source = self.sources().into_iter().find_map(|source| source.error.map(|error| format!("source {}: {error}", source.name)));
+        source.or_else(|| {
+            self.agents.iter().find_map(|(name, board)| {
+                let standing = board.standing();
+                (!standing.in_step)
+                    .then(|| format!("agent {name}: {}", standing.error.unwrap_or_else(|| "it has no table from here yet".into())))
+            })
+        })
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfSource {
+    source: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfAgent {
+    agent: String,
+}
+
+/// Serves until the process ends.
+pub async fn serve(listen: std::net::SocketAddr, show: Show) -> Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(|| async { "ok\n" }))
+        .route("/-/ready", get(ready))
+        .with_state(show);
+    let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(())
+}
+
+async fn ready(State(show): State<Show>) -> Response {
+    match show.trouble() {
+        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response(),
+        None => "ok\n".into_response(),
+    }
+}
+
+async fn metrics(State(show): State<Show>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &registry(&show)) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn registry(show: &Show) -> Registry {
+    let mut registry = Registry::default();
+    let (hosts, good, up) = (gauges::<OfSource>(), gauges::<OfSource>(), gauges::<OfSource>());
+    for SourceStanding { name, hosts: count, last_good, error } in show.sources() {
+        let labels = OfSource { source: name };
+        hosts.get_or_create(&labels).set(count as i64);
+        good.get_or_create(&labels).set(last_good as i64);
+        up.get_or_create(&labels).set(i64::from(error.is_none()));
+    }
+    let (reachable, in_step, addresses, pushes) = (gauges::<OfAgent>(), gauges::<OfAgent>(), gauges::<OfAgent>(), gauges::<OfAgent>());
+    for (name, board) in show.agents.iter() {
+        let (labels, standing) = (OfAgent { agent: name.clone() }, board.standing());
+        reachable.get_or_create(&labels).set(i64::from(standing.reachable));
+        in_step.get_or_create(&labels).set(i64::from(standing.in_step));
+        addresses.get_or_create(&labels).set(standing.addresses as i64);
+        pushes.get_or_create(&labels).set(standing.pushes as i64);
+    }
+    let nobodys: Gauge = Gauge::default();
+    nobodys.set(*show.nobodys.lock().unwrap_or_else(PoisonError::into_inner) as i64);
+    registry.register("rollcall_sync_source_hosts", "Hosts in what is believed of a source", hosts);
+    registry.register("rollcall_sync_source_last_success_timestamp_seconds", "When a list of a source was last believed", good);
+    registry.register("rollcall_sync_source_up", "Whether the last list of a source was believed", up);
+    registry.register("rollcall_sync_agent_up", "Whether an agent answered when it was asked last", reachable);
+    registry.register("rollcall_sync_agent_in_step", "Whether an agent runs the table that it should", in_step);
+    registry.register("rollcall_sync_agent_addresses", "Addresses in the table of an agent", addresses);
+    registry.register("rollcall_sync_agent_pushes", "Tables and deltas that an agent took since the start", pushes);
+    registry.register("rollcall_sync_addresses_without_agent", "Addresses in networks that no agent is attached to", nobodys);
+    registry
+}
+
+fn gauges<L: Clone + std::hash::Hash + Eq + EncodeLabelSet>() -> Family<L, Gauge> {
+    Family::default()
+}

@@ -1,0 +1,127 @@
+//! `rollcall import`: a host list from somebody else's list.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::screen::Screen;
+use crate::source::file::{MAX_BYTES, bounded, read};
+use crate::source::format::{Format, Networks, OWNERS, Options, owners};
+use crate::source::url::{Url, UrlSettings};
+use crate::source::{Listing, Source, SourceError};
+use crate::warning::tell;
+
+/// What a URL that wants to know is told of how often it is asked: as often as Prometheus asks by default.
+const REFRESH: Duration = Duration::from_secs(60);
+
+/// As of every verb, but that it asks no agent.
+const EXIT_CODES: &str = "\
+Exit status:
+  0  done; what was left out is a warning
+  1  refused: the list is broken, nobody in it can be watched, or the URL said no
+  2  wrong usage
+  3  the URL cannot be reached";
+
+/// Make a host list (JSON lines) of somebody else's list: OpenStack, Prometheus, AWS, libvirt, Proxmox, NetBox
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub struct Import {
+    /// How the list is written
+    #[arg(value_name = "FORMAT")]
+    format: Format,
+    /// The list: a file, an http(s) URL, or `-` for standard input
+    #[arg(value_name = "FILE|URL|-")]
+    from: String,
+    /// Network of the addresses, where the list names none; FROM=NAME renames what the list calls FROM (a network, subnet, VPC, VRF)
+    #[arg(long = "network", value_name = "NAME|FROM=NAME")]
+    networks: Vec<String>,
+    /// With neutron: Nova's servers (`{"servers": [...]}`), for names, tags and who is expected to be silent
+    #[arg(long, value_name = "FILE")]
+    servers: Option<PathBuf>,
+    /// With libvirt-domain and proxmox: id of the host that the list is about
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    host: String,
+    /// With libvirt-domain and proxmox: name of that host
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    name: String,
+    /// With neutron and openstack-ports: which owners of ports count; `*` is any text
+    #[arg(long, value_name = "PATTERN", default_value = OWNERS)]
+    device_owner: Vec<String>,
+    /// With a URL: file of one line, a header that is sent along, such as "Authorization: Token SECRET"; chmod 600
+    #[arg(long, value_name = "FILE")]
+    header_file: Option<PathBuf>,
+    /// With a URL: how long a request may take
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Refuse a list with more bytes
+    #[arg(long, value_name = "N", default_value_t = MAX_BYTES)]
+    max_bytes: u64,
+}
+
+impl Import {
+    /// Runs it.
+    pub async fn run(&self) -> Result<(), Failure> {
+        let usage = |error: SourceError| Failure::Usage(error.to_string());
+        let networks = Networks::parse(&self.networks).map_err(usage)?;
+        let owners = owners(&self.device_owner).map_err(usage)?;
+        let at_url = self.from.starts_with("http://") || self.from.starts_with("https://");
+        if self.header_file.is_some() && !at_url {
+            return Err(Failure::Usage("--header-file goes with a URL".to_owned()));
+        }
+        if self.servers.is_some() && self.format != Format::Neutron {
+            return Err(Failure::Usage(format!("--servers goes with {}, not with {}", Format::Neutron, self.format)));
+        }
+        let listing = match at_url {
+            true => Url::new(self.url(networks), REFRESH).map_err(usage)?.list().await,
+            false => self.file(Options { networks, host: self.host.clone(), host_name: self.name.clone(), owners, ..Options::default() }),
+        };
+        let listing = listing.map_err(failure)?;
+        tell(&listing.warnings);
+        let mut screen = Screen::new();
+        for entry in &listing.hosts {
+            serde_json::to_writer(&mut screen, entry)?;
+            writeln!(screen)?;
+        }
+        Ok(screen.flush()?)
+    }
+
+    fn file(&self, mut options: Options) -> Result<Listing, SourceError> {
+        let (what, bytes) = match self.from.as_str() {
+            "-" => ("<stdin>", bounded(std::io::stdin().lock(), "<stdin>", self.max_bytes)?),
+            path => (path, read(path.as_ref(), self.max_bytes)?),
+        };
+        if let Some(path) = &self.servers {
+            options.servers = Some((path.display().to_string(), read(path, self.max_bytes)?));
+        }
+        self.format.read(what, &bytes, &options)
+    }
+
+    fn url(&self, networks: Networks) -> UrlSettings {
+        UrlSettings {
+            name: "import".to_owned(),
+            url: self.from.clone(),
+            format: self.format,
+            network: networks.other,
+            networks: networks.names,
+            host: self.host.clone(),
+            host_name: self.name.clone(),
+            servers: self.servers.clone(),
+            device_owner: self.device_owner.clone(),
+            header_file: self.header_file.clone(),
+            timeout: self.timeout,
+            max_bytes: self.max_bytes,
+        }
+    }
+}
+
+/// Nobody there is another exit status than a list that is wrong.
+fn failure(error: SourceError) -> Failure {
+    match error {
+        SourceError::Unreachable { .. } => Failure::Unreachable(anyhow!(error)),
+        _ => Failure::Refused(anyhow!(error)),
+    }
+}
