@@ -68,6 +68,7 @@ pub async fn run(config: Config) -> Result<()> {
         flapping: config.flapping.clone(),
         agent_alarm: config.agent_alarm.clone(),
         routes: config.routes.iter().map(|route| route.name().to_owned()).collect(),
+        conflict_check: config.networks.iter().filter_map(|network| network.conflict_check).max(),
         resumed,
     };
     let mut teller = tokio::spawn(Teller::new(view.clone(), alarms.clone(), events.clone(), telling).run(told));

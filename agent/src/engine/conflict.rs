@@ -12,6 +12,7 @@ use tracing::warn;
 use super::cell::Mark;
 use super::{Conditioned, Engine, Note};
 use crate::clock::Mono;
+use crate::condition::is_allowed;
 use crate::unit::{Condition, Mac, Verdict};
 
 /// A conflict of which nothing was heard for so long is over, or for three rounds of the census.
@@ -20,8 +21,6 @@ const HOLD: Duration = Duration::from_secs(60);
 const SPACING: Duration = Duration::from_millis(20);
 /// Slots that one turn looks through for the next to be asked for.
 const PIECE: usize = 4096;
-/// Tags that begin like this name a MAC that may answer for the host's addresses as well: a shared address (VRRP, CARP).
-const ALLOWED: &str = "allowed-mac=";
 
 /// A conflict that goes on.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +86,7 @@ impl Engine {
 
     fn is_allowed(&self, slot: u32, mac: Mac) -> bool {
         let Some(record) = self.roster.record(slot) else { return false };
-        let mut tags = self.roster.table.host(record.host()).tags();
-        tags.any(|tag| tag.strip_prefix(ALLOWED).and_then(|text| text.parse().ok()) == Some(mac))
+        is_allowed(self.roster.table.host(record.host()).tags(), mac)
     }
 
     fn tell_conflict(&self, slot: u32, holds: bool, expected: Mac, other: Mac) {

@@ -17,8 +17,8 @@ pub(super) struct Subject<'a> {
     pub(super) last_reply: Option<&'a str>,
     /// The MAC that probes go to, and whether the list gave it.
     pub(super) mac: Option<(&'a str, bool)>,
-    /// Another MAC that answered, and how often.
-    pub(super) other_mac: Option<(&'a str, u16)>,
+    /// Another MAC that answered, how often, and whether the list allows that.
+    pub(super) other_mac: Option<(&'a str, u16, bool)>,
     pub(super) evidence: Option<&'a Evidence>,
     pub(super) conditions: Conditions,
 }
@@ -30,11 +30,16 @@ pub(super) fn explain(subject: &Subject<'_>) -> Vec<String> {
         let from = if given { "as the list says" } else { "learned from the network, or the gateway's" };
         sentences.push(format!("probes go to {mac}, {from}"));
     }
-    if let Some((mac, times)) = subject.other_mac {
+    if let Some((mac, times, allowed)) = subject.other_mac {
         let times = if times == 1 { "once".into() } else { format!("{times} times") };
-        sentences.push(format!(
-            "another MAC, {mac}, answered {times} for this address: another station may have taken it; its answers do not count"
-        ));
+        let meaning = if allowed {
+            "which the list allows: no conflict"
+        } else if subject.conditions.has(Condition::Conflict) {
+            "so another station may have taken it"
+        } else {
+            "which is no conflict now"
+        };
+        sentences.push(format!("another MAC, {mac}, answered {times} for this address, {meaning}; its answers do not count"));
     }
     if let Some(Evidence { from, what, kind, code, at }) = subject.evidence {
         sentences.push(format!("{from} said at {at} of a probe to it: {what} (type {kind}, code {code})"));
@@ -200,7 +205,7 @@ mod tests {
         let what = meaning(false, 3, 1).to_owned();
         let evidence = Evidence { from: [10, 0, 0, 254].into(), what, kind: 3, code: 1, at };
         let last_reply = Some("2026-05-04T03:02:00.500Z");
-        let other_mac = Some(("02:00:00:00:00:66", 2));
+        let other_mac = Some(("02:00:00:00:00:66", 2, false));
         let down = Subject { misses: 3, last_reply, other_mac, evidence: Some(&evidence), ..subject(Verdict::Down, &policy) };
         assert_eq!(
             explain(&down),
@@ -208,11 +213,29 @@ mod tests {
                 "down since 2026-05-04T03:02:01.000Z: 3 probes in a row without an answer in time; the last probe that it answered was sent at 2026-05-04T03:02:00.500Z",
                 "policy gold: icmp every 1s, answers within 300ms; 3 probes in a row without one make it down, 2 answers in a row make it up again",
                 "probes go to 02:00:00:00:00:09, as the list says",
-                "another MAC, 02:00:00:00:00:66, answered 2 times for this address: another station may have taken it; its answers do not count",
+                "another MAC, 02:00:00:00:00:66, answered 2 times for this address, which is no conflict now; its answers do not count",
                 "10.0.0.254 said at 2026-05-04T03:02:03.000Z of a probe to it: host unreachable (type 3, code 1)",
                 "2 answers in a row would make it up",
             ]
         );
+    }
+
+    #[test]
+    fn another_mac_is_called_what_it_is() {
+        let policy = gold();
+        let said = |allowed, conflict| {
+            let other_mac = Some(("02:00:00:00:00:66", 1, allowed));
+            let conditions = Conditions::default().with(Condition::Conflict, conflict);
+            explain(&Subject { other_mac, conditions, ..subject(Verdict::Up, &policy) })
+                .into_iter()
+                .find(|said| said.contains(":66"))
+                .unwrap()
+        };
+        let begin = "another MAC, 02:00:00:00:00:66, answered once for this address, ";
+        let end = "; its answers do not count";
+        assert_eq!(said(true, false), format!("{begin}which the list allows: no conflict{end}"));
+        assert_eq!(said(false, true), format!("{begin}so another station may have taken it{end}"));
+        assert_eq!(said(false, false), format!("{begin}which is no conflict now{end}"));
     }
 
     #[test]

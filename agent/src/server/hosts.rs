@@ -22,6 +22,7 @@ use super::stamp::Stamp;
 use super::{Agent, Refusal};
 use crate::api::{AddressDetail, AddressReport, Evidence, HostDetail};
 use crate::clock::{self, rfc3339};
+use crate::condition::is_allowed;
 use crate::reply::Arrays;
 use crate::roster::Roster;
 use crate::unit::{Condition, Mac, Verdict, unmapped};
@@ -264,7 +265,8 @@ fn address_detail(agent: &Agent, roster: &Roster, arrays: &Arrays, index: u32, n
         last_reply.is_none_or(|reply| reply <= at).then_some(evidence)
     });
     let last_reply = last_reply.map(rfc3339);
-    let other = arrays.other_mac(slot).map(|(mac, times)| (Mac(mac).to_string(), times));
+    let allows = |mac: Mac| is_allowed(roster.table.host(record.host()).tags(), mac);
+    let other = arrays.other_mac(slot).map(|(mac, times)| (Mac(mac).to_string(), times, allows(Mac(mac))));
     let explanation = explain(&Subject {
         verdict: now.verdict,
         reason: now.reason,
@@ -273,10 +275,10 @@ fn address_detail(agent: &Agent, roster: &Roster, arrays: &Arrays, index: u32, n
         policy: &roster.table.policies()[usize::from(record.policy())],
         last_reply: last_reply.as_deref(),
         mac: now.mac.as_deref().map(|mac| (mac, record.mac().is_some())),
-        other_mac: other.as_ref().map(|(mac, times)| (mac.as_str(), *times)),
+        other_mac: other.as_ref().map(|(mac, times, allowed)| (mac.as_str(), *times, *allowed)),
         evidence: evidence.as_ref(),
         conditions: now.conditions,
     });
     let (recent, changes) = (agent.view.recent(slot).marks(), agent.events.of(roster, index));
-    Some(AddressDetail { recent, last_reply, other_mac: other.map(|(mac, _)| mac), evidence, explanation, changes, now })
+    Some(AddressDetail { recent, last_reply, other_mac: other.map(|(mac, ..)| mac), evidence, explanation, changes, now })
 }

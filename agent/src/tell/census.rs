@@ -74,6 +74,13 @@ impl Rolls {
         }
     }
 
+    /// Whether anybody is watched in a network (without a name: anywhere). Before the first table that is not known.
+    pub(super) fn watches(&self, name: &str) -> bool {
+        let counts = self.roster.table.counts();
+        let network = self.network(name);
+        self.tables == 0 || counts.iter().any(|((of, _), count)| *count > 0 && (name.is_empty() || Some(*of) == network))
+    }
+
     fn network(&self, name: &str) -> Option<u16> {
         self.roster.table.networks().position(|known| known == name).map(|at| at as u16)
     }

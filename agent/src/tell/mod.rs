@@ -4,11 +4,11 @@
 //! is decided by the stages of [`crate::alarm::Filter`] and [`crate::alarm::Sights`].
 
 mod census;
+mod conflict;
 mod events;
 mod say;
 mod subject;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use self::census::Rolls;
+use self::conflict::Conflicts;
 pub use self::events::Events;
 use self::events::Remembered;
 use crate::alarm::{
@@ -34,8 +35,6 @@ use crate::view::View;
 const BATCH: usize = 256;
 /// Between two looks at what waits to be told.
 const TICK: Duration = Duration::from_millis(100);
-/// After a restart a conflict that is not seen again for so long is over.
-const CONFLICT_RESUMED: Duration = Duration::from_secs(300);
 
 /// What the teller must know beside the engine's notes.
 #[derive(Debug, Default)]
@@ -48,6 +47,8 @@ pub struct Telling {
     pub agent_alarm: AgentAlarmConfig,
     /// The names of all routes.
     pub routes: Vec<String>,
+    /// The longest `conflict_check` of all networks.
+    pub conflict_check: Option<Duration>,
     /// Alarms that fired before the start and are about more than silence.
     pub resumed: Vec<Arc<Alarm>>,
 }
@@ -75,8 +76,7 @@ pub struct Teller {
     window: Duration,
     /// Alarms of before the start that wait for the first table.
     resumed: Vec<Arc<Alarm>>,
-    /// Conflicts of before the start, by slot, and until when they must be seen again.
-    conflicts: BTreeMap<u32, Mono>,
+    conflicts: Conflicts,
     /// What is being told; kept for its memory.
     told: Vec<Told>,
 }
@@ -84,8 +84,8 @@ pub struct Teller {
 impl Teller {
     /// A teller that knows no host yet.
     pub fn new(view: Arc<View>, alarms: Service, events: Arc<Events>, telling: Telling) -> Self {
-        let Telling { storm, flapping, agent_alarm, routes, resumed } = telling;
-        let (roster, policies, networks, conflicts, told) = Default::default();
+        let Telling { storm, flapping, agent_alarm, routes, conflict_check, resumed } = telling;
+        let (roster, policies, networks, told) = Default::default();
         let mut teller = Teller {
             view,
             alarms,
@@ -97,11 +97,11 @@ impl Teller {
             tag: storm.tag.as_str().into(),
             window: storm.window,
             flapping: flapping.window,
-            filter: Filter::new(storm, flapping),
             sights: Sights::new(agent_alarm.hold),
             routes: agent_alarm.routes.unwrap_or(routes),
             resumed: vec![],
-            conflicts,
+            conflicts: Conflicts::new(&storm, conflict_check),
+            filter: Filter::new(storm, flapping),
             told,
         };
         for alarm in resumed {
@@ -185,7 +185,7 @@ impl Teller {
                 tokio::task::yield_now().await;
             }
             self.filter.forget(slot);
-            self.conflicts.remove(&slot);
+            self.conflicts.forget(slot);
             self.view.marks.clear(slot);
         }
         let known = std::mem::take(&mut self.policies);
@@ -217,7 +217,9 @@ impl Teller {
                     self.view.marks.set(slot, Condition::Flapping, true);
                 }
                 (Matter::Conflict { .. }, Some(slot)) => {
-                    self.conflicts.insert(slot, now + CONFLICT_RESUMED);
+                    if let Some(network) = self.network_of(slot) {
+                        self.conflicts.resume(&network, slot, now);
+                    }
                     self.view.marks.set(slot, Condition::Conflict, true);
                 }
                 (Matter::Outage(outage), _) if let Some(group) = Group::named(outage.scope, &outage.name, &subject.network) => {
@@ -251,19 +253,20 @@ impl Teller {
     fn condition(&mut self, conditioned: Conditioned) {
         let Conditioned { slot, condition, holds, macs, at_ms } = conditioned;
         let Some(record) = self.roster.record(slot) else { return };
-        let resumed = condition == Condition::Conflict && self.conflicts.remove(&slot).is_some();
+        let resumed = condition == Condition::Conflict && self.conflicts.seen(slot);
         if !self.mark(slot, &record, condition, holds, at_ms) && !resumed {
             return;
         }
+        let network = &self.networks[usize::from(record.network())];
         match (condition, holds) {
-            (Condition::Conflict, true) => {
+            (Condition::Conflict, true) if self.conflicts.begin(network, slot) => {
                 let mac = |mac: crate::unit::Mac| Some(mac.to_string());
                 let (expected, found) = macs.map_or((None, None), |(expected, found)| (mac(expected), mac(found)));
                 let fall = Fall { at_ms, since_ms: at_ms, ..Fall::default() };
                 let down = subject::address(&self.roster, &record, Matter::Conflict { expected, found }, fall);
                 self.alarms.send(Change::Down(down));
             }
-            (Condition::Conflict, false) => self.end(&record, What::Conflict, at_ms),
+            (Condition::Conflict, false) if self.conflicts.end(network, slot) => self.end(&record, What::Conflict, at_ms),
             _ => {}
         }
     }
@@ -281,7 +284,7 @@ impl Teller {
     }
 
     fn is_idle(&self) -> bool {
-        self.filter.is_idle() && self.sights.is_idle() && self.conflicts.is_empty()
+        self.filter.is_idle() && self.sights.is_idle() && self.conflicts.is_idle()
     }
 
     /// Tells what time brings.
@@ -289,14 +292,20 @@ impl Teller {
         self.rolls.tick();
         self.filter.tick(&mut self.rolls, now, wall_ms, &mut self.told);
         self.say();
-        for seen in self.sights.tick(now) {
+        for seen in self.sights.tick(now, |network| self.rolls.watches(network)) {
             self.say_seen(seen, wall_ms);
         }
-        let over: Vec<u32> = self.conflicts.iter().filter(|(_, until)| **until <= now).map(|(slot, _)| *slot).collect();
-        for slot in over {
+        let (roster, sights) = (&self.roster, &self.sights);
+        let network = |slot: u32| roster.record(slot).map(|record| roster.table.network(record.network()));
+        for slot in self.conflicts.over(now, |slot| network(slot).is_some_and(|network| sights.is_blind(network))) {
             self.condition(Conditioned { slot, condition: Condition::Conflict, holds: false, macs: None, at_ms: wall_ms });
-            self.conflicts.remove(&slot);
         }
+    }
+
+    /// The name of the network of a slot.
+    fn network_of(&self, slot: u32) -> Option<Arc<str>> {
+        let record = self.roster.record(slot)?;
+        self.networks.get(usize::from(record.network())).cloned()
     }
 }
 

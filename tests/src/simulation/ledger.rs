@@ -133,7 +133,7 @@ impl Ledger {
             self.filter.tick(&mut self.rolls, now, wall(now), &mut told);
             self.say_all(told, now);
         }
-        for seen in self.sights.tick(now) {
+        for seen in self.sights.tick(now, |_| true) {
             let (Seen::Blind(what) | Seen::Sees(what)) = &seen;
             self.say("agent-blind", what.networks.join(" "), matches!(seen, Seen::Blind(_)), now);
         }

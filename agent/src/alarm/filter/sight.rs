@@ -86,15 +86,21 @@ impl Sights {
         self.firing.push(blindness);
     }
 
-    /// What there is to tell by now.
-    pub fn tick(&mut self, now: Mono) -> Vec<Seen> {
+    /// Whether the agent cannot see a network now.
+    pub fn is_blind(&self, network: &str) -> bool {
+        [network, ""].into_iter().any(|name| self.places.get(name).is_some_and(|place| place.blind.is_some()))
+    }
+
+    /// What there is to tell by now. A network in which nobody is watched is nobody's trouble.
+    pub fn tick(&mut self, now: Mono, is_watched: impl Fn(&str) -> bool) -> Vec<Seen> {
         if self.places.is_empty() {
             return vec![];
         }
         let mut told = Vec::new();
         let (places, firing) = (&mut self.places, &mut self.firing);
         firing.retain(|alarm| {
-            let over = names(alarm).all(|name| places.get(name).is_none_or(|place| place.blind.is_none() && place.settled <= now));
+            let sees = |name: &str| places.get(name).is_none_or(|place| place.blind.is_none() && place.settled <= now);
+            let over = names(alarm).all(|name| sees(name) || !is_watched(name));
             if over {
                 told.push(Seen::Sees(alarm.clone()));
             }
@@ -102,7 +108,7 @@ impl Sights {
         });
         let is_told = |name: &str, firing: &[Blindness]| firing.iter().any(|alarm| names(alarm).any(|known| known == name));
         // While the agent as a whole is told, its networks are no cases of their own.
-        let is_case = |name: &str, firing: &[Blindness]| !is_told(name, firing) && !is_told("", firing);
+        let is_case = |name: &str, firing: &[Blindness]| !is_told(name, firing) && !is_told("", firing) && is_watched(name);
         while let Some(reason) = places.iter().find_map(|(name, place)| {
             let due = place.settled <= now && is_case(name, firing);
             place.blind.filter(|_| due)
@@ -137,6 +143,13 @@ fn names(alarm: &Blindness) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
+    impl Sights {
+        /// All networks have somebody.
+        fn tick_all(&mut self, now: Mono) -> Vec<Seen> {
+            self.tick(now, |_| true)
+        }
+    }
+
     const HOLD: Duration = Duration::from_secs(3);
     const DOWN: Option<Blind> = Some(Blind::LinkDown);
 
@@ -153,20 +166,20 @@ mod tests {
         let mut sights = Sights::new(HOLD);
         sights.sight("a", DOWN, 0, at(0));
         sights.sight("a", None, 2_900, at(2_900));
-        assert!(sights.tick(at(4_000)).is_empty());
-        assert!(sights.tick(at(6_000)).is_empty() && sights.is_idle(), "and is forgotten");
+        assert!(sights.tick_all(at(4_000)).is_empty());
+        assert!(sights.tick_all(at(6_000)).is_empty() && sights.is_idle(), "and is forgotten");
         sights.sight("a", DOWN, 10_000, at(10_000));
-        assert!(sights.tick(at(12_999)).is_empty());
+        assert!(sights.tick_all(at(12_999)).is_empty());
         let alarm = blindness(&["a"], Blind::LinkDown, 10_000);
-        assert_eq!(sights.tick(at(13_000)), [Seen::Blind(alarm.clone())]);
+        assert_eq!(sights.tick_all(at(13_000)), [Seen::Blind(alarm.clone())]);
         // Another reason is the same blindness, and a moment of sight is none.
         sights.sight("a", Some(Blind::SendError), 14_000, at(14_000));
         sights.sight("a", None, 15_000, at(15_000));
         sights.sight("a", DOWN, 16_000, at(16_000));
-        assert!(sights.tick(at(30_000)).is_empty());
+        assert!(sights.tick_all(at(30_000)).is_empty());
         sights.sight("a", None, 40_000, at(40_000));
-        assert!(sights.tick(at(42_999)).is_empty());
-        assert_eq!(sights.tick(at(43_000)), [Seen::Sees(alarm)]);
+        assert!(sights.tick_all(at(42_999)).is_empty());
+        assert_eq!(sights.tick_all(at(43_000)), [Seen::Sees(alarm)]);
         assert!(sights.is_idle());
     }
 
@@ -178,15 +191,15 @@ mod tests {
             let (mut ms, mut told) = (0, vec![]);
             while ms < 60_000 {
                 sights.sight("a", DOWN, ms, at(ms));
-                told.extend(sights.tick(at(ms)));
+                told.extend(sights.tick_all(at(ms)));
                 sights.sight("a", None, ms + blind_ms, at(ms + blind_ms));
-                told.extend(sights.tick(at(ms + blind_ms)));
+                told.extend(sights.tick_all(at(ms + blind_ms)));
                 ms += blind_ms + sight_ms;
                 assert!(ms < 3_000 + 4_000 || told.len() == 1, "{told:?}");
             }
             let alarm = blindness(&["a"], Blind::LinkDown, 0);
             assert_eq!(told, [Seen::Blind(alarm.clone())], "{blind_ms} ms of {sight_ms}");
-            assert_eq!(sights.tick(at(ms + 3_000)), [Seen::Sees(alarm)]);
+            assert_eq!(sights.tick_all(at(ms + 3_000)), [Seen::Sees(alarm)]);
             assert!(sights.is_idle());
         }
     }
@@ -197,14 +210,14 @@ mod tests {
         ["c", "a", "b"].into_iter().zip([0, 500, 1_000]).for_each(|(name, ms)| sights.sight(name, DOWN, ms, at(ms)));
         sights.sight("d", Some(Blind::Silent), 0, at(0));
         let (three, other) = (blindness(&["a", "b", "c"], Blind::LinkDown, 0), blindness(&["d"], Blind::Silent, 0));
-        assert_eq!(sights.tick(at(3_000)), [Seen::Blind(three.clone()), Seen::Blind(other)]);
+        assert_eq!(sights.tick_all(at(3_000)), [Seen::Blind(three.clone()), Seen::Blind(other)]);
         // One more, later, is a case of its own: the first alarm does not name it.
         sights.sight("e", DOWN, 60_000, at(60_000));
-        assert_eq!(sights.tick(at(63_000)), [Seen::Blind(blindness(&["e"], Blind::LinkDown, 60_000))]);
+        assert_eq!(sights.tick_all(at(63_000)), [Seen::Blind(blindness(&["e"], Blind::LinkDown, 60_000))]);
         ["a", "b"].into_iter().for_each(|name| sights.sight(name, None, 70_000, at(70_000)));
-        assert!(sights.tick(at(80_000)).is_empty());
+        assert!(sights.tick_all(at(80_000)).is_empty());
         sights.sight("c", None, 80_000, at(80_000));
-        assert_eq!(sights.tick(at(83_000)), [Seen::Sees(three)]);
+        assert_eq!(sights.tick_all(at(83_000)), [Seen::Sees(three)]);
     }
 
     #[test]
@@ -213,10 +226,10 @@ mod tests {
         sights.sight("", Some(Blind::Overload), 0, at(0));
         ["a", "b"].into_iter().for_each(|name| sights.sight(name, Some(Blind::Overload), 0, at(0)));
         let whole = blindness(&[], Blind::Overload, 0);
-        assert_eq!(sights.tick(at(3_000)), [Seen::Blind(whole.clone())]);
-        assert!(sights.tick(at(9_000)).is_empty());
+        assert_eq!(sights.tick_all(at(3_000)), [Seen::Blind(whole.clone())]);
+        assert!(sights.tick_all(at(9_000)).is_empty());
         ["", "a", "b"].into_iter().for_each(|name| sights.sight(name, None, 10_000, at(10_000)));
-        assert_eq!(sights.tick(at(13_000)), [Seen::Sees(whole)]);
+        assert_eq!(sights.tick_all(at(13_000)), [Seen::Sees(whole)]);
     }
 
     #[test]
@@ -226,22 +239,36 @@ mod tests {
         sights.resume(a.clone(), at(0));
         sights.resume(b.clone(), at(0));
         sights.sight("a", DOWN, 500, at(500));
-        assert!(sights.tick(at(9_999)).is_empty());
-        assert_eq!(sights.tick(at(10_000)), [Seen::Sees(b)]);
+        assert!(sights.tick_all(at(9_999)).is_empty());
+        assert_eq!(sights.tick_all(at(10_000)), [Seen::Sees(b)]);
         sights.sight("a", None, 20_000, at(20_000));
-        assert_eq!(sights.tick(at(23_000)), [Seen::Sees(a)]);
+        assert_eq!(sights.tick_all(at(23_000)), [Seen::Sees(a)]);
     }
+
     #[test]
     fn silence_of_before_a_restart_ends_only_when_somebody_is_heard() {
         let mut sights = Sights::new(HOLD);
         let alarm = blindness(&["a", "b"], Blind::Silent, 7);
         sights.resume(alarm.clone(), at(0));
-        assert!(sights.tick(at(3_600_000)).is_empty() && !sights.is_idle());
+        assert!(sights.tick_all(at(3_600_000)).is_empty() && !sights.is_idle());
         sights.sight("a", None, 3_600_000, at(3_600_000));
-        assert!(sights.tick(at(3_700_000)).is_empty(), "one of two");
+        assert!(sights.tick_all(at(3_700_000)).is_empty(), "one of two");
         sights.sight("b", None, 3_700_000, at(3_700_000));
-        assert!(sights.tick(at(3_702_999)).is_empty());
-        assert_eq!(sights.tick(at(3_703_000)), [Seen::Sees(alarm)]);
+        assert!(sights.tick_all(at(3_702_999)).is_empty());
+        assert_eq!(sights.tick_all(at(3_703_000)), [Seen::Sees(alarm)]);
         assert!(sights.is_idle());
+    }
+
+    #[test]
+    fn a_network_in_which_nobody_is_watched_is_no_alarm_until_somebody_is() {
+        let mut sights = Sights::new(HOLD);
+        let alarm = blindness(&["a"], Blind::LinkDown, 0);
+        sights.sight("a", DOWN, 0, at(0));
+        assert!(sights.tick(at(60_000), |_| false).is_empty());
+        assert!(sights.is_blind("a") && !sights.is_blind("b"));
+        assert_eq!(sights.tick(at(61_000), |_| true), [Seen::Blind(alarm.clone())]);
+        // Its last host is deleted.
+        assert_eq!(sights.tick(at(62_000), |_| false), [Seen::Sees(alarm.clone())]);
+        assert_eq!(sights.tick(at(63_000), |_| true), [Seen::Blind(alarm)]);
     }
 }

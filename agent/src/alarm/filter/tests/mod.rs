@@ -144,6 +144,11 @@ impl Cloud {
         self.turns.extend(who.into_iter().map(|who| (now, who, 3)));
     }
 
+    /// Whether the agent sees their network.
+    fn sight(&mut self, sees: bool) {
+        self.filter.sight("net-a", sees, Mono::from_nanos(self.ms * 1_000_000));
+    }
+
     fn turn(&mut self, who: u32, to: Verdict) {
         self.turn_since(who, to, self.ms - 700);
     }
