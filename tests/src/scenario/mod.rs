@@ -34,6 +34,7 @@ fn flag(what: What) -> Option<(u64, bool)> {
     match what {
         What::Dies => Some((Behaviour::DEAD, true)),
         What::ComesBack => Some((Behaviour::DEAD, false)),
+        What::FiltersArp => Some((Behaviour::NEIGHBOUR_FILTERED, true)),
         What::FiltersIcmp => Some((Behaviour::ICMP_FILTERED, true)),
         What::AnotherMachine => Some((Behaviour::WRONG_MAC, true)),
         What::Proxied => Some((Behaviour::PROXIED, true)),

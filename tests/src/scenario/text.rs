@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rollcall_agent::policy::{Method, Policy};
 use rollcall_agent::unit::{Blind, Verdict};
 use serde::Deserialize;
@@ -123,7 +123,7 @@ pub struct Event {
     /// Of `loses`.
     #[serde(default)]
     pub percent: f64,
-    /// Of `answers late` and of `the agent stands still`: how much, how long.
+    /// Of `answers late`, `the agent stands still` and `the machine sleeps`: how much, how long.
     #[serde(default, with = "humantime_serde")]
     pub by: Duration,
 }
@@ -141,6 +141,8 @@ pub enum What {
     AnswersLate,
     #[serde(rename = "filters ICMP")]
     FiltersIcmp,
+    #[serde(rename = "does not answer ARP")]
+    FiltersArp,
     #[serde(rename = "another machine takes its address")]
     AnotherMachine,
     #[serde(rename = "a switch answers broadcasts for it")]
@@ -157,6 +159,15 @@ pub enum What {
     Heard,
     #[serde(rename = "the agent stands still")]
     StandsStill,
+    #[serde(rename = "the machine sleeps")]
+    Sleeps,
+}
+
+impl What {
+    /// Whether it is nothing that happens to single stations.
+    fn is_of_all(self) -> bool {
+        matches!(self, What::LinkDown | What::LinkUp | What::Silent | What::Heard | What::StandsStill | What::Sleeps)
+    }
 }
 
 /// What is to be seen at a moment.
@@ -187,10 +198,36 @@ impl Scenario {
         let mut scenario: Scenario = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
         scenario.at.sort_by_key(|event| event.time);
         scenario.expect.sort_by_key(|expectation| expectation.by);
-        if scenario.network.is_empty() || scenario.expect.is_empty() {
-            bail!("{}: a scenario has networks, and something to expect", path.display());
-        }
+        scenario.check().with_context(|| format!("{}", path.display()))?;
         Ok(scenario)
+    }
+
+    /// When the last of it is looked at.
+    pub fn lasts(&self) -> Duration {
+        self.expect.last().map_or(Duration::ZERO, |expectation| expectation.by)
+    }
+
+    /// What cannot come true, or is never looked at, is a mistake of whoever wrote it.
+    fn check(&self) -> Result<()> {
+        let Some(last) = self.expect.last().filter(|_| !self.network.is_empty()) else {
+            bail!("a scenario has networks, and something to expect");
+        };
+        for event in &self.at {
+            let (time, what) = (humantime::format_duration(event.time), event.what);
+            ensure!(event.time <= last.by, "at {time}: {what:?} comes after the last expectation: nobody would see it");
+            ensure!((event.percent > 0.0) == (what == What::Loses), "at {time}: {what:?}: percent is for \"loses\", which needs it");
+            let lasts = matches!(what, What::AnswersLate | What::StandsStill | What::Sleeps);
+            ensure!(event.by.is_zero() != lasts, "at {time}: {what:?}: by is for what takes or lasts so long, which needs it");
+            ensure!(event.who.is_none() || !what.is_of_all(), "at {time}: {what:?} happens to everybody: it has no who");
+            self.who(event.who.as_deref().unwrap_or("everybody"))?;
+        }
+        for Expectation { by, who, what, reason, alarms } in &self.expect {
+            let by = humantime::format_duration(*by);
+            ensure!(what.is_some() || alarms.is_some(), "by {by}: nothing is expected: neither what nor alarms");
+            ensure!(what.is_some() || who.is_none() && reason.is_none(), "by {by}: who and reason say nothing without what");
+            self.who(who.as_deref().unwrap_or("everybody"))?;
+        }
+        Ok(())
     }
 
     /// Whom words mean: networks by number, and stations in each. `vm 3`, `vm 1..20`, `gateway`, `everybody`, and any of them after
@@ -219,5 +256,39 @@ impl Scenario {
             stations.extend((first..=last).map(|station| (number, station)));
         }
         Ok(stations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NET: &str = "name = \"n\"\ndescribe = \"d\"\n[[network]]\nname = \"a\"\nhosts = 5\n";
+    const UP: &str = "[[expect]]\nby = \"9s\"\nwhat = \"up\"\n";
+
+    fn wrong(text: &str) -> String {
+        let scenario: Scenario = toml::from_str(&format!("{NET}{text}")).unwrap();
+        scenario.check().map_or_else(|why| why.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn what_would_never_be_looked_at_is_refused() {
+        assert_eq!(wrong(UP), "");
+        let at = |event: &str| wrong(&format!("[[at]]\ntime = \"1s\"\n{event}\n{UP}"));
+        assert_eq!(at("who = \"vm 1\"\nwhat = \"dies\""), "");
+        assert_eq!(at("what = \"loses\"\npercent = 5"), "");
+        for (event, said) in [
+            ("what = \"loses\"", "needs it"),
+            ("what = \"dies\"\npercent = 5", "percent is for"),
+            ("what = \"answers late\"", "needs it"),
+            ("what = \"dies\"\nby = \"1s\"", "by is for"),
+            ("what = \"link down\"\nwho = \"vm 1\"", "has no who"),
+            ("what = \"dies\"\nwho = \"vm 6\"", "vm 1..5"),
+        ] {
+            assert!(at(event).contains(said), "{event}: {:?}", at(event));
+        }
+        assert!(wrong(&format!("[[at]]\ntime = \"10s\"\nwhat = \"dies\"\n{UP}")).contains("after the last"));
+        assert!(wrong("[[expect]]\nby = \"9s\"").contains("nothing is expected"));
+        assert!(wrong("[[expect]]\nby = \"9s\"\nwho = \"vm 1\"\nalarms = {}").contains("without what"));
     }
 }

@@ -67,8 +67,6 @@ pub struct Air {
     queue: BinaryHeap<Reverse<(u64, u32)>>,
     frames: Vec<Letter>,
     free: Vec<u32>,
-    /// Questions that were asked in vain: lost on the way, by chance.
-    pub lost: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +84,7 @@ impl Air {
             Net { cloud: *cloud, health, silent: false, refuses: false, place, inbox: VecDeque::new() }
         };
         let nets = networks.iter().enumerate().map(net).collect();
-        Air { nets, random: Random::new(seed), queue: BinaryHeap::new(), frames: vec![], free: vec![], lost: 0 }
+        Air { nets, random: Random::new(seed), queue: BinaryHeap::new(), frames: vec![], free: vec![] }
     }
 
     /// The IPv4 address of a station.
@@ -102,7 +100,6 @@ impl Air {
         let Some(from) = speaker(asked, health.behaviour, frame) else { return };
         let chance = self.random.bits();
         if chance < health.loss {
-            self.lost += 1;
             return;
         }
         let mut letter = Letter { bytes: [0; LEN_MAX], length: frame.len() as u8, net };
@@ -135,12 +132,18 @@ impl Air {
         }
     }
 
+    /// Nothing of what is on its way arrives.
+    pub(super) fn drop_all(&mut self) {
+        self.free.extend(self.queue.drain().map(|Reverse((_, place))| place));
+    }
+
     pub(super) fn neighbour(&mut self, net: u16) -> Option<(IpAddr, Mac)> {
         self.nets[usize::from(net)].inbox.pop_front()
     }
 }
 
-/// The MAC that an answer comes from, if there is one. The rules are those of the lab's fleet.
+/// The MAC that an answer comes from, if there is one. The rules are those of the lab's fleet, but for a second owner, who would answer
+/// besides, and for what routers say in place of a host.
 fn speaker(asked: Asked, behaviour: Behaviour, frame: &[u8]) -> Option<[u8; 6]> {
     let Asked { question, station, address, to_all } = asked;
     let own = mac(if station.routed { GATEWAY } else { address });
@@ -150,7 +153,8 @@ fn speaker(asked: Asked, behaviour: Behaviour, frame: &[u8]) -> Option<[u8; 6]> 
     }
     let strange = behaviour.has(Behaviour::WRONG_MAC) && !station.routed;
     let reached = frame[..6] == own || strange && frame[..6] == wrong_mac(address) || question.is_on_link() && to_all;
-    let filtered = !question.is_on_link() && behaviour.has(Behaviour::ICMP_FILTERED);
+    let filter = if question.is_on_link() { Behaviour::NEIGHBOUR_FILTERED } else { Behaviour::ICMP_FILTERED };
+    let filtered = behaviour.has(filter);
     if dead || filtered || !reached || question.is_on_link() && station.routed {
         return None;
     }

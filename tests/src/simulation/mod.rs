@@ -48,6 +48,8 @@ pub struct Simulation {
     view: Arc<View>,
     notes: mpsc::UnboundedReceiver<Note>,
     keeper: Keeper,
+    /// How long the machine was suspended.
+    slept: Duration,
     /// What was told.
     pub ledger: Ledger,
 }
@@ -94,7 +96,7 @@ impl Simulation {
         engine.start(clock.now());
         let ledger = Ledger::new(networks.iter().map(|(name, _)| name.as_str()));
         let keeper = Keeper::new(networks.iter().map(|(name, _)| name.as_str()));
-        Ok(Simulation { hand, engine, air, view, notes, keeper, ledger })
+        Ok(Simulation { hand, engine, air, view, notes, keeper, slept: Duration::ZERO, ledger })
     }
 
     /// Now.
@@ -150,8 +152,15 @@ impl Simulation {
     }
 
     /// Nobody lets the agent run for so long: replies come in all the same.
-    pub fn suspend(&mut self, duration: Duration) {
+    pub fn stall(&mut self, duration: Duration) {
         self.advance(duration);
+        self.turn();
+    }
+
+    /// The machine is suspended for so long: the monotonic clock stands still, and what was on its way is lost.
+    pub fn sleep(&mut self, duration: Duration) {
+        lock(&self.air).drop_all();
+        self.slept += duration;
         self.turn();
     }
 
@@ -163,7 +172,7 @@ impl Simulation {
 
     fn turn(&mut self) {
         let now = self.now();
-        self.engine.turn(now, now, ledger::wall(now));
+        self.engine.turn(now, now + self.slept, ledger::wall(now + self.slept));
         self.hear();
     }
 

@@ -30,9 +30,11 @@ impl Detection {
         self.times[at - 1]
     }
 
-    /// Whether nobody waited longer than the policy promises; a turn of the engine or two is what its arithmetic leaves out.
+    /// Whether nobody waited longer than the policy promises, and nobody shorter than it takes; a turn of the engine or two is what its
+    /// arithmetic leaves out.
     pub(crate) fn holds(&self) -> bool {
-        self.measured(1.0) <= self.policy.detection_bound() + SLACK
+        let bound = self.policy.detection_bound();
+        self.measured(1.0) <= bound + SLACK && self.measured(0.0) + SLACK >= bound - self.policy.interval
     }
 
     /// The same by the arithmetic.

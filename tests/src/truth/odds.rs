@@ -106,7 +106,7 @@ const HOSTS: u32 = 10_000;
 pub(crate) fn run(seed: u64, down_after: u8, loss: f64, probes: u64) -> Result<Odds> {
     let began = std::time::Instant::now();
     let engines = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let one = |engine: u64| run_one(seed.wrapping_add(engine), down_after, loss, probes.div_ceil(engines));
+    let one = |engine: u64| run_one(seed.wrapping_add(engine), policy(down_after), loss, probes.div_ceil(engines));
     let outcomes: Vec<Result<(u64, u64, Duration)>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..engines).map(|engine| scope.spawn(move || one(engine))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("a simulation panicked"))).collect()
@@ -120,10 +120,10 @@ pub(crate) fn run(seed: u64, down_after: u8, loss: f64, probes: u64) -> Result<O
     Ok(Odds { down_after, loss, probes: judged, false_downs, predicted, took: began.elapsed(), lasted })
 }
 
-fn run_one(seed: u64, down_after: u8, loss: f64, probes: u64) -> Result<(u64, u64, Duration)> {
+fn run_one(seed: u64, policy: Policy, loss: f64, probes: u64) -> Result<(u64, u64, Duration)> {
     // Every second of the simulation judges each host once: few hosts for few probes, so that the beginning is little.
     let hosts = u32::try_from(probes / 100).unwrap_or(HOSTS).clamp(100, HOSTS);
-    let mut simulation = simulation(seed, hosts, policy(down_after))?;
+    let mut simulation = simulation(seed, hosts, policy)?;
     simulation.run_until(Duration::from_secs(3));
     let (judged, told) = (judged(&simulation), simulation.ledger.fell.len());
     simulation.cloud(|air| air.nets[0].health[1..].iter_mut().for_each(|health| health.set_loss(loss)));
@@ -160,6 +160,21 @@ mod tests {
         for (down_after, loss) in [(1, 0.01), (2, 0.05)] {
             let odds = run(2, down_after, loss, 400_000).unwrap();
             assert!(odds.fits(), "{odds:?}: expected {}", odds.expected());
+        }
+    }
+
+    #[test]
+    fn window_of_outcomes_has_no_more_false_downs_than_operators_are_told_and_no_fewer_than_its_lower_bound() {
+        for (count, of, loss) in [(2, 3, 0.01), (3, 5, 0.05)] {
+            let policy = Policy { down_of: of, ..policy(count) };
+            let (probes, downs, lasted) = run_one(3, policy.clone(), loss, 1_000_000).unwrap();
+            // The bounds are for a round: there is one, with most of its probes, in each interval.
+            let expected = |rate: f64| Odds { down_after: count, loss, probes, false_downs: downs, predicted: rate, took: lasted, lasted };
+            let stated = policy.false_down_rate(loss);
+            let least = stated * (1.0 - loss).powi(i32::from(of - count) + 1) * (1.0 - 2.0 * loss);
+            assert!(downs as f64 <= expected(stated).interval().1, "{count} of {of}: {downs} of {probes}, stated {stated}");
+            assert!(downs as f64 >= expected(least).interval().0, "{count} of {of}: {downs} of {probes}, at least {least}");
+            assert!(downs > 50, "{count} of {of}: {downs}");
         }
     }
 }

@@ -34,7 +34,6 @@ pub(crate) fn run() -> Result<Vec<Word>> {
     let cloud = Cloud { on_link: 10, routed: 0 };
     // In the driver the fleet would answer nobody once the agent is gone.
     let lab = Lab::scratch("trap", cloud, Mode::Generic)?;
-    lab.fleet().change(1, |behaviour| behaviour.with(Behaviour::DEAD, true).with(Behaviour::PROXIED, true));
     let dead = population::hosts(cloud).next().context("a cloud without hosts")?.address;
     let mut words = vec![rollcall(&lab, cloud)?];
     let home = lab.agent();
@@ -68,17 +67,24 @@ fn rollcall(lab: &Lab, cloud: Cloud) -> Result<Word> {
         let client = reqwest::Client::builder().no_proxy().build()?;
         let answer = client.put(format!("{}/v1/table", agent.url())).body(writer.finish()?.bytes().to_vec()).send().await?;
         ensure!(answer.status().is_success(), "the table was refused: {}", answer.text().await?);
-        let began = Instant::now();
-        loop {
-            let host = agent.host("vm-000001").await?.context("the agent does not know the host")?;
-            let verdict = host.addresses[0].now.verdict;
-            if verdict == Verdict::Down || began.elapsed() > PATIENCE {
-                return Ok(verdict);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        until(&agent, Verdict::Up).await?;
+        lab.fleet().change(1, |behaviour| behaviour.with(Behaviour::DEAD, true).with(Behaviour::PROXIED, true));
+        until(&agent, Verdict::Down).await
     })?;
     Ok(Word { program: "rollcall, method arp".into(), says: Ok(verdict.to_string()), right: verdict == Verdict::Down })
+}
+
+/// The verdict of the host, once it is this one, or the patience is over.
+async fn until(agent: &Agent, wanted: Verdict) -> Result<Verdict> {
+    let began = Instant::now();
+    loop {
+        let host = agent.host("vm-000001").await?.context("the agent does not know the host")?;
+        let verdict = host.addresses[0].now.verdict;
+        if verdict == wanted || began.elapsed() > PATIENCE {
+            return Ok(verdict);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// What a program of Debian says of it: its last line.

@@ -13,7 +13,7 @@ use rollcall_tests::webhook::Receiver;
 use crate::stage::{PATIENCE, Stage, a_while, cloud, policy};
 
 #[test]
-fn link_that_goes_down_makes_unknown_and_tells_nobody() {
+fn link_that_goes_down_makes_unknown_and_is_the_agents_own_alarm_alone() {
     let Some(stage) = Stage::new("link", cloud(30, 0), Mode::Native) else { return };
     stage.play(async {
         let receiver = Receiver::start().await?;
@@ -30,10 +30,10 @@ fn link_that_goes_down_makes_unknown_and_tells_nobody() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(agent.get("/-/ready").await?.0, 503);
-        a_while().await;
+        stage.own(&receiver, &["firing"]).await;
         stage.lab.fleet_side().ip(["link", "set", FLEET_INTERFACE, "up"])?;
         stage.until(&mut agent, Verdict::Up, 30).await?;
-        a_while().await;
+        stage.own(&receiver, &["firing", "resolved"]).await;
         assert_eq!(receiver.arrivals().len(), 0, "{:?}", receiver.arrivals().first());
         assert_eq!(agent.get("/-/ready").await?.0, 200);
         // It sees again: a host that dies now is told.

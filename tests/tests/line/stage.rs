@@ -161,6 +161,19 @@ impl Stage {
         agent.wait_for(&what, PATIENCE, |_| {}, wanted).await.with_context(|| self.log()).map(drop)
     }
 
+    /// Waits until these are the states of the agent's own alarm that were told, in their order.
+    pub(crate) async fn own(&self, receiver: &Receiver, states: &[&str]) {
+        let began = std::time::Instant::now();
+        loop {
+            let told: Vec<String> = receiver.of_agent().into_iter().map(|arrival| arrival.alarm.status).collect();
+            if told == states {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{told:?} instead of {states:?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until a host's only address has the verdict.
     pub(crate) async fn until_host(&self, agent: &Agent, id: &str, verdict: Verdict) -> Result<HostDetail> {
         let began = std::time::Instant::now();

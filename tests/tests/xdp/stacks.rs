@@ -1,5 +1,4 @@
-//! Frames as real stacks send them: Linux as captured (`tests/line/real.rs` has a living one), others rebuilt by hand from what is
-//! published of them (RFC 791, 792, 826, 4861 leave them the choice of all that differs here; TTLs and identifiers as nmap's and p0f's
+//! Frames as real stacks send them (`tests/line/real.rs` has a living Linux), rebuilt by hand from what is published of them (RFC 791, 792, 826, 4861 leave them the choice of all that differs here; TTLs and identifiers as nmap's and p0f's
 //! fingerprint files and the vendors' documents list them).
 
 use rollcall_agent_ebpf::checksum::{add, finish};
@@ -9,10 +8,9 @@ use super::six::{ASKED, advertisement, own_mac, watch};
 use super::{ARP_HOST, ARP_SLOT, Bench, Echo, HOST_MAC, ICMP_SLOT, MS, NEIGHBOUR_6, OUR_MAC, arp_reply};
 
 /// How a stack fills in the IPv4 header of an echo reply: type of service, identifier, flags, TTL.
-const ECHOES: [(&str, u8, u16, u16, u8); 8] = [
+const ECHOES: [(&str, u8, u16, u16, u8); 7] = [
     ("Linux 6", 0, 0x8c21, 0x0000, 64),
-    ("Linux 2.4, identifier 0 with DF", 0, 0x0000, 0x4000, 64),
-    ("FreeBSD 13, DF as asked", 0, 0x0000, 0x4000, 64),
+    ("Linux 2.4, identifier 0 with DF; FreeBSD 13, DF as asked", 0, 0x0000, 0x4000, 64),
     ("OpenBSD 7, random identifier", 0, 0xd1f3, 0x4000, 255),
     ("macOS", 0, 0x5a0e, 0x0000, 64),
     ("Windows 10 and Server 2019", 0, 0x3a07, 0x0000, 128),
