@@ -7,15 +7,7 @@ use std::sync::{PoisonError, RwLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::unit::{Condition, Mac};
-
-/// Tags that begin like this name a MAC that may answer for the host's addresses as well: a shared address (VRRP, CARP).
-const ALLOWED: &str = "allowed-mac=";
-
-/// Whether a host's tags allow that this MAC answers for its addresses.
-pub(crate) fn is_allowed<'a>(mut tags: impl Iterator<Item = &'a str>, mac: Mac) -> bool {
-    tags.any(|tag| tag.strip_prefix(ALLOWED).and_then(|text| text.parse().ok()) == Some(mac))
-}
+use crate::unit::Condition;
 
 /// The conditions that hold of one address. As JSON a text, `"conflict,flapping"`, or null.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

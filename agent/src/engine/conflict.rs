@@ -12,7 +12,6 @@ use tracing::warn;
 use super::cell::Mark;
 use super::{Conditioned, Engine, Note};
 use crate::clock::Mono;
-use crate::condition::is_allowed;
 use crate::unit::{Condition, Mac, Verdict};
 
 /// A conflict of which nothing was heard for so long is over, or for three rounds of the census.
@@ -21,6 +20,14 @@ const HOLD: Duration = Duration::from_secs(60);
 const SPACING: Duration = Duration::from_millis(20);
 /// Slots that one turn looks through for the next to be asked for.
 const PIECE: usize = 4096;
+
+/// Tags that begin like this name a MAC that may answer for the host's addresses as well: a shared address (VRRP, CARP).
+const ALLOWED: &str = "allowed-mac=";
+
+/// Whether a host's tags allow that this MAC answers for its addresses.
+pub(crate) fn is_allowed<'a>(mut tags: impl Iterator<Item = &'a str>, mac: Mac) -> bool {
+    tags.any(|tag| tag.strip_prefix(ALLOWED).and_then(|text| text.parse().ok()) == Some(mac))
+}
 
 /// A conflict that goes on.
 #[derive(Clone, Copy, Debug)]

@@ -34,6 +34,7 @@ use self::both::Pairs;
 use self::cell::Cell;
 use self::class::Classes;
 use self::conflict::Conflict;
+pub(crate) use self::conflict::is_allowed;
 use self::network::Network;
 pub use self::note::{Conditioned, Note, Sight, Turned};
 use self::send::Batch;

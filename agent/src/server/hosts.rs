@@ -22,7 +22,7 @@ use super::stamp::Stamp;
 use super::{Agent, Refusal};
 use crate::api::{AddressDetail, AddressReport, Evidence, HostDetail};
 use crate::clock::{self, rfc3339};
-use crate::condition::is_allowed;
+use crate::engine::is_allowed;
 use crate::reply::Arrays;
 use crate::roster::Roster;
 use crate::unit::{Condition, Mac, Verdict, unmapped};

@@ -64,6 +64,11 @@ pub trait Source: Send {
         Box::pin(std::future::pending())
     }
 
+    /// Whether it should be listed out of turn: changes were lost.
+    fn wants_list(&self) -> bool {
+        false
+    }
+
     /// What is known now without asking: the last listing with the changes since; `None` before the first.
     fn known(&self) -> Option<Listing>;
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::client::AgentArgs;
 use crate::source::file::{File, FileSettings};
+use crate::source::openstack::{OpenStack, OpenStackSettings};
 use crate::source::url::{Url as UrlSource, UrlSettings};
 use crate::source::{Source, secret};
 
@@ -56,6 +57,8 @@ pub enum SourceSettings {
     File(FileSettings),
     /// The same from a URL.
     Url(UrlSettings),
+    /// A live OpenStack.
+    OpenStack(Box<OpenStackSettings>),
 }
 
 /// `[[agent]]`.
@@ -134,6 +137,7 @@ impl SourceSettings {
         match self {
             SourceSettings::File(settings) => &settings.name,
             SourceSettings::Url(settings) => &settings.name,
+            SourceSettings::OpenStack(settings) => &settings.name,
         }
     }
 
@@ -141,6 +145,7 @@ impl SourceSettings {
         match self {
             SourceSettings::File(settings) => std::iter::once(&mut settings.path).chain(settings.servers.as_mut()).collect(),
             SourceSettings::Url(settings) => settings.header_file.as_mut().into_iter().collect(),
+            SourceSettings::OpenStack(settings) => settings.clouds_file.as_mut().into_iter().collect(),
         }
     }
 
@@ -149,6 +154,7 @@ impl SourceSettings {
         let opened: Result<Box<dyn Source>, _> = match self.clone() {
             SourceSettings::File(settings) => File::new(settings).map(|source| Box::new(source) as _),
             SourceSettings::Url(settings) => UrlSource::new(settings, interval).map(|source| Box::new(source) as _),
+            SourceSettings::OpenStack(settings) => OpenStack::new(*settings).map(|source| Box::new(source) as _),
         };
         opened.with_context(|| format!("source {:?}", self.name()))
     }

@@ -242,6 +242,9 @@ async fn listen_to(at: usize, mut source: Box<dyn Source>, interval: Duration, w
             tokio::select! {
                 () = tokio::time::sleep_until(next) => break,
                 () = source.changed() => {
+                    if source.wants_list() {
+                        break;
+                    }
                     if let Some(listing) = source.known()
                         && words.send(Word { source: at, listing: Ok(listing), is_change: true }).await.is_err()
                     {

@@ -19,7 +19,6 @@ mod guest;
 mod hosts;
 mod labels;
 mod libvirt;
-mod life;
 mod netbox;
 mod networks;
 mod neutron;

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use super::super::openstack::join::tags;
+use super::super::openstack::life::monitor;
 use super::super::openstack::model::{Port, Server};
 use super::super::{Entry, Listing, SourceError};
 use super::document::{Document, Shape, documents};
 use super::gather::{Address, Gather};
-use super::life::monitor;
 use super::{Options, document};
 use crate::hosts::Monitor;
 use crate::mistake::quoted;
@@ -92,7 +93,7 @@ fn entry(port: &Port, server: Option<&Server>) -> Entry {
     let id = if port.device_id.is_empty() { &port.id } else { &port.device_id };
     let mut entry = Entry { id: id.clone(), project: port.project_id.clone(), tags: port.tags.clone(), ..Entry::default() };
     match server {
-        Some(server) => entry = Entry { tags: [entry.tags, tags(server)].concat(), ..about(server) },
+        Some(server) => entry = Entry { tags: entry.tags.into_iter().chain(tags(server)).collect(), ..about(server) },
         None => entry.name.clone_from(&port.name),
     }
     if !port.admin_state_up {
@@ -107,14 +108,10 @@ pub(super) fn about(server: &Server) -> Entry {
         id: server.id.clone(),
         name: server.name.clone(),
         project: server.tenant_id.clone(),
-        tags: tags(server),
+        tags: tags(server).collect(),
         monitor: monitor(&server.status, server.task_state.as_deref()),
         ..Entry::default()
     }
-}
-
-fn tags(server: &Server) -> Vec<String> {
-    server.metadata.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 /// Whether the last page has another behind it.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::super::openstack::life::monitor;
 use super::super::openstack::model::FixedIp;
 use super::super::{Entry, Listing, SourceError};
 use super::document::{Shape, documents};
 use super::gather::{Address, Gather};
-use super::life::monitor;
 use super::{Options, labels};
 use crate::mistake::quoted;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{FixedIp, Port};
+use super::model::{FixedIp, FloatingIp, Port};
 
 /// One change. A lost one is healed by the next full list, and so is one that came in the wrong order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub enum Change {
     Port(Box<Port>),
     /// A port is deleted.
     PortGone(String),
-    /// A floating IP is associated with a port, or with none: its id, its address, its network, the port.
-    FloatingIp { id: String, address: String, network_id: String, port_id: Option<String> },
+    /// A floating IP is there, leads to another port, or to none.
+    FloatingIp(FloatingIp),
     /// A floating IP is deleted.
     FloatingIpGone(String),
     /// What is known of a server now; what the message does not say is `None`.

@@ -1,4 +1,154 @@
 //! OpenStack: ports of Neutron, servers of Nova, joined by `device_id`.
+//!
+//! Every list is asked for whole: an error on any page leaves what is known as it is. Between two lists notifications tell of changes
+//! ([`notify`]); one that is lost is healed by the next list. What is known is a [`World`]; [`join`] makes hosts of it.
 
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use tokio::sync::mpsc::Receiver;
+
+pub mod auth;
 pub mod change;
+pub mod client;
+pub mod credential;
+pub mod join;
+pub mod life;
 pub mod model;
+pub mod pages;
+pub mod settings;
+pub mod world;
+
+pub use settings::OpenStackSettings;
+
+use self::change::Change;
+use self::client::Client;
+use self::credential::Credential;
+use self::join::Rules;
+use self::model::{FloatingIp, Network, Port, Server};
+use self::pages::pages;
+use self::world::{List, World};
+use super::{Listing, Source, SourceError};
+
+/// Where changes were lost everything is asked for anew, but not more often than this.
+const SPARE: Duration = Duration::from_secs(5);
+
+/// An OpenStack as a source.
+pub struct OpenStack {
+    settings: OpenStackSettings,
+    rules: Rules,
+    client: Client,
+    world: World,
+    changes: Option<Receiver<Change>>,
+    /// When it was listed last, whole or in vain.
+    asked: Option<Instant>,
+}
+
+impl OpenStack {
+    /// Prepares asking; nothing is sent yet.
+    pub fn new(settings: OpenStackSettings) -> Result<OpenStack, SourceError> {
+        let credential = Credential::find(settings.cloud.as_deref(), settings.clouds_file.as_deref())?;
+        let client = Client::new(credential, settings.timeout)?;
+        let (rules, world) = (settings.rules()?, World::new(settings.grace));
+        Ok(OpenStack { settings, rules, client, world, changes: None, asked: None })
+    }
+
+    /// The same with changes from somewhere: tests have their own.
+    pub fn with_changes(self, changes: Receiver<Change>) -> OpenStack {
+        OpenStack { changes: Some(changes), ..self }
+    }
+
+    /// Asks for everything. Ports before servers: the server of a port that is not among them is gone or has not come, not unseen.
+    async fn ask(&mut self) -> Result<List, SourceError> {
+        let (client, size) = (&mut self.client, self.settings.page_size);
+        let networks: Vec<Network> = pages(client, "network", "/v2.0/networks", "networks", size).await?;
+        let ports: Vec<Port> = pages(client, "network", "/v2.0/ports", "ports", size).await?;
+        let floating_ips: Vec<FloatingIp> = match self.rules.floating_ips {
+            true => pages(client, "network", "/v2.0/floatingips", "floatingips", size).await?,
+            false => vec![],
+        };
+        let servers: Vec<Server> = pages(client, "compute", "/servers/detail?all_tenants=true", "servers", size).await?;
+        Ok(List { networks, ports, servers, floating_ips })
+    }
+
+    /// Takes what has been told, without waiting.
+    fn drain(&mut self, now: Instant) {
+        while let Some(change) = self.changes.as_mut().and_then(|changes| changes.try_recv().ok()) {
+            self.world.apply(change, now);
+        }
+    }
+
+    /// When the next list is wanted out of turn.
+    fn wants_at(&self) -> Option<Instant> {
+        self.world.lost.then(|| self.asked.map_or_else(Instant::now, |asked| asked + SPARE))
+    }
+}
+
+impl Source for OpenStack {
+    fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    fn list(&mut self) -> BoxFuture<'_, Result<Listing, SourceError>> {
+        Box::pin(async {
+            let listed = self.ask().await;
+            let now = Instant::now();
+            self.asked = Some(now);
+            self.world.replace(listed?, now);
+            // What was told meanwhile may be younger than what was listed; what is older says nothing new.
+            self.drain(now);
+            Ok(join::listing(&self.world, &self.rules, now))
+        })
+    }
+
+    fn changed(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            loop {
+                let now = Instant::now();
+                if self.world.dirty || self.world.next().is_some_and(|at| at <= now) {
+                    self.world.show(now);
+                    return;
+                }
+                if self.wants_list() {
+                    return;
+                }
+                let wake = [self.world.next(), self.wants_at()].into_iter().flatten().min();
+                let wake = async {
+                    match wake {
+                        Some(at) => tokio::time::sleep_until(at.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                let told = async {
+                    match &mut self.changes {
+                        Some(changes) => changes.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                // Nothing is awaited between what is told and where it is kept: whoever drops this loses nothing.
+                tokio::select! {
+                    change = told => match change {
+                        Some(change) => {
+                            let now = Instant::now();
+                            self.world.apply(change, now);
+                            self.drain(now);
+                        }
+                        None => self.changes = None,
+                    },
+                    () = wake => {}
+                }
+            }
+        })
+    }
+
+    fn known(&self) -> Option<Listing> {
+        self.world.is_known().then(|| join::listing(&self.world, &self.rules, Instant::now()))
+    }
+
+    fn wants_list(&self) -> bool {
+        self.wants_at().is_some_and(|at| at <= Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,27 @@ pub struct Server {
     #[serde(default)]
     pub updated: Option<String>,
 }
+
+/// A network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Network {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// A floating IP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct FloatingIp {
+    /// Its id.
+    pub id: String,
+    /// The address.
+    pub floating_ip_address: String,
+    /// The network that it is of.
+    pub floating_network_id: String,
+    /// The port that it leads to; none: nowhere.
+    #[serde(default)]
+    pub port_id: Option<String>,
+}

@@ -11,7 +11,7 @@ const HARMLESS: [&str; 6] =
 
 /// How a server is watched, by Nova's `status` and task state. Where Nova does not say, it is watched: `UNKNOWN` is what it answers for
 /// a cell that it cannot reach.
-pub(super) fn monitor(status: &str, task: Option<&str>) -> Monitor {
+pub fn monitor(status: &str, task: Option<&str>) -> Monitor {
     let task = task.map(str::trim).filter(|task| !task.is_empty() && *task != "None");
     let runs = status.is_empty() || RUNS.iter().any(|state| status.eq_ignore_ascii_case(state));
     match (status.to_ascii_uppercase().as_str(), task) {
