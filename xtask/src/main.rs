@@ -2,6 +2,7 @@
 
 mod bench;
 mod build_ebpf;
+mod cloud;
 mod debian;
 mod demo;
 mod kernel;
@@ -26,7 +27,8 @@ usage: cargo xtask VERB [ARGUMENTS]
                          --fast leaves out the whole-line tests; ARGUMENTS go to `cargo test`
   test --kernel VERSION [-- NAMES]
                          the tests that meet the kernel, in an emulated machine with Debian's kernel VERSION (like 6.1)
-  truth [ARGUMENTS]      false downs, detection times and scenarios beside what is predicted: `cargo xtask truth --help`";
+  truth [ARGUMENTS]      false downs, detection times and scenarios beside what is predicted: `cargo xtask truth --help`
+  cloud up|down          the real Keystone, Neutron, Nova API and RabbitMQ on loopback, with 5,000 servers: `cargo xtask cloud --help`";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(&rest),
         Some("test") => test::run(&rest),
         Some("truth") => truth::run(&rest),
+        Some("cloud") => cloud::run(&rest),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
