@@ -4,6 +4,7 @@
 //! tables of them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use rollcall_agent::unit::Mac;
@@ -62,6 +63,11 @@ pub trait Source: Send {
     /// time that ends). Those that only answer when they are asked wait for ever. Dropping the future loses nothing.
     fn changed(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
+    }
+
+    /// How its notifications stand, if it listens to any.
+    fn notifications(&self) -> Option<Arc<openstack::notify::Standing>> {
+        None
     }
 
     /// Whether it should be listed out of turn: changes were lost.

@@ -145,16 +145,24 @@ impl SourceSettings {
         match self {
             SourceSettings::File(settings) => std::iter::once(&mut settings.path).chain(settings.servers.as_mut()).collect(),
             SourceSettings::Url(settings) => settings.header_file.as_mut().into_iter().collect(),
-            SourceSettings::OpenStack(settings) => settings.clouds_file.as_mut().into_iter().collect(),
+            SourceSettings::OpenStack(settings) => {
+                let notifications = settings.notifications.as_mut();
+                let more =
+                    notifications.into_iter().flat_map(|settings| std::iter::once(&mut settings.url_file).chain(settings.cacert.as_mut()));
+                settings.clouds_file.as_mut().into_iter().chain(more).collect()
+            }
         }
     }
 
-    /// Prepares the source.
-    pub fn open(&self, interval: Duration) -> Result<Box<dyn Source>> {
+    /// Prepares the source. One that follows changes hears of them from now on.
+    pub fn open(&self, interval: Duration, follows: bool) -> Result<Box<dyn Source>> {
         let opened: Result<Box<dyn Source>, _> = match self.clone() {
             SourceSettings::File(settings) => File::new(settings).map(|source| Box::new(source) as _),
             SourceSettings::Url(settings) => UrlSource::new(settings, interval).map(|source| Box::new(source) as _),
-            SourceSettings::OpenStack(settings) => OpenStack::new(*settings).map(|source| Box::new(source) as _),
+            SourceSettings::OpenStack(settings) => {
+                let source = OpenStack::new(*settings).and_then(|source| if follows { source.listening() } else { Ok(source) });
+                source.map(|source| Box::new(source) as _)
+            }
         };
         opened.with_context(|| format!("source {:?}", self.name()))
     }

@@ -67,13 +67,13 @@ impl Controller {
     }
 
     /// The sources, opened.
-    fn sources(&self) -> Result<Vec<Box<dyn Source>>> {
-        self.config.sources.iter().map(|source| source.open(self.config.interval)).collect()
+    fn sources(&self, follow: bool) -> Result<Vec<Box<dyn Source>>> {
+        self.config.sources.iter().map(|source| source.open(self.config.interval, follow)).collect()
     }
 
     /// Asks every source once, and makes the plan of it.
     pub async fn plan_once(&mut self) -> Result<Plan, Failure> {
-        let mut sources = self.sources()?;
+        let mut sources = self.sources(false)?;
         let listings = join_all(sources.iter_mut().map(|source| source.list())).await;
         let mut refused = None;
         for (at, listing) in listings.into_iter().enumerate() {
@@ -106,7 +106,8 @@ impl Controller {
             serve(listen, self.show.clone()).await?;
         }
         let (words, mut heard) = mpsc::channel(16);
-        for (at, source) in self.sources()?.into_iter().enumerate() {
+        for (at, source) in self.sources(true)?.into_iter().enumerate() {
+            self.show.source(at, |standing| standing.notifications = source.notifications());
             tokio::spawn(listen_to(at, source, self.config.interval, words.clone()));
         }
         let mut desks = Vec::new();

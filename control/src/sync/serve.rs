@@ -1,5 +1,6 @@
 //! Metrics and health of the controller, like the agent's.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::courier::Board;
+use crate::source::openstack::notify::Standing;
 
 /// How a source stands.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,8 @@ pub struct SourceStanding {
     pub last_good: u64,
     /// Why its last list was not.
     pub error: Option<String>,
+    /// How its notifications stand, if it listens to any.
+    pub notifications: Option<Arc<Standing>>,
 }
 
 /// What is shown.
@@ -106,8 +110,14 @@ async fn metrics(State(show): State<Show>) -> Response {
 fn registry(show: &Show) -> Registry {
     let mut registry = Registry::default();
     let (hosts, good, up) = (gauges::<OfSource>(), gauges::<OfSource>(), gauges::<OfSource>());
-    for SourceStanding { name, hosts: count, last_good, error } in show.sources() {
+    let (connected, messages, broken) = (gauges::<OfSource>(), gauges::<OfSource>(), gauges::<OfSource>());
+    for SourceStanding { name, hosts: count, last_good, error, notifications } in show.sources() {
         let labels = OfSource { source: name };
+        if let Some(standing) = notifications {
+            connected.get_or_create(&labels).set(i64::from(standing.connected.load(Ordering::Relaxed)));
+            messages.get_or_create(&labels).set(standing.messages.load(Ordering::Relaxed) as i64);
+            broken.get_or_create(&labels).set(standing.broken.load(Ordering::Relaxed) as i64);
+        }
         hosts.get_or_create(&labels).set(count as i64);
         good.get_or_create(&labels).set(last_good as i64);
         up.get_or_create(&labels).set(i64::from(error.is_none()));
@@ -125,6 +135,9 @@ fn registry(show: &Show) -> Registry {
     registry.register("rollcall_sync_source_hosts", "Hosts in what is believed of a source", hosts);
     registry.register("rollcall_sync_source_last_success_timestamp_seconds", "When a list of a source was last believed", good);
     registry.register("rollcall_sync_source_up", "Whether the last list of a source was believed", up);
+    registry.register("rollcall_sync_notifications_connected", "Whether notifications of a source are heard", connected);
+    registry.register("rollcall_sync_notifications", "Notifications that came since the start", messages);
+    registry.register("rollcall_sync_notifications_broken", "Of these, those that could not be read", broken);
     registry.register("rollcall_sync_agent_up", "Whether an agent answered when it was asked last", reachable);
     registry.register("rollcall_sync_agent_in_step", "Whether an agent runs the table that it should", in_step);
     registry.register("rollcall_sync_agent_addresses", "Addresses in the table of an agent", addresses);

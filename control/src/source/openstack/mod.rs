@@ -3,6 +3,7 @@
 //! Every list is asked for whole: an error on any page leaves what is known as it is. Between two lists notifications tell of changes
 //! ([`notify`]); one that is lost is healed by the next list. What is known is a [`World`]; [`join`] makes hosts of it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -15,6 +16,7 @@ pub mod credential;
 pub mod join;
 pub mod life;
 pub mod model;
+pub mod notify;
 pub mod pages;
 pub mod settings;
 pub mod world;
@@ -26,6 +28,7 @@ use self::client::Client;
 use self::credential::Credential;
 use self::join::Rules;
 use self::model::{FloatingIp, Network, Port, Server};
+use self::notify::Standing;
 use self::pages::pages;
 use self::world::{List, World};
 use super::{Listing, Source, SourceError};
@@ -40,6 +43,7 @@ pub struct OpenStack {
     client: Client,
     world: World,
     changes: Option<Receiver<Change>>,
+    standing: Option<Arc<Standing>>,
     /// When it was listed last, whole or in vain.
     asked: Option<Instant>,
 }
@@ -50,12 +54,16 @@ impl OpenStack {
         let credential = Credential::find(settings.cloud.as_deref(), settings.clouds_file.as_deref())?;
         let client = Client::new(credential, settings.timeout)?;
         let (rules, world) = (settings.rules()?, World::new(settings.grace));
-        Ok(OpenStack { settings, rules, client, world, changes: None, asked: None })
+        Ok(OpenStack { settings, rules, client, world, changes: None, standing: None, asked: None })
     }
 
-    /// The same with changes from somewhere: tests have their own.
-    pub fn with_changes(self, changes: Receiver<Change>) -> OpenStack {
-        OpenStack { changes: Some(changes), ..self }
+    /// The same, that listens to notifications, if that was asked for.
+    pub fn listening(mut self) -> Result<OpenStack, SourceError> {
+        if let Some(settings) = self.settings.notifications.clone() {
+            let (changes, standing) = notify::listen(settings, &self.settings.name)?;
+            (self.changes, self.standing) = (Some(changes), Some(standing));
+        }
+        Ok(self)
     }
 
     /// Asks for everything. Ports before servers: the server of a port that is not among them is gone or has not come, not unseen.
@@ -143,6 +151,10 @@ impl Source for OpenStack {
 
     fn known(&self) -> Option<Listing> {
         self.world.is_known().then(|| join::listing(&self.world, &self.rules, Instant::now()))
+    }
+
+    fn notifications(&self) -> Option<Arc<Standing>> {
+        self.standing.clone()
     }
 
     fn wants_list(&self) -> bool {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::super::SourceError;
 use super::super::format::{OWNERS, owners};
 use super::join::Rules;
+use super::notify;
 
 /// How an OpenStack is asked, and whom of it is watched.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +42,8 @@ pub struct OpenStackSettings {
     /// For each request, its answer included.
     #[serde(default = "timeout", with = "humantime_serde")]
     pub timeout: Duration,
+    /// How to hear of changes at once.
+    pub notifications: Option<notify::Settings>,
 }
 
 /// Who is watched whose owner says nothing.
@@ -84,6 +87,7 @@ impl OpenStackSettings {
             floating_ips: false,
             page_size: page_size(),
             timeout: timeout(),
+            notifications: None,
         }
     }
 

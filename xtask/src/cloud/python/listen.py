@@ -5,6 +5,7 @@ The first line is {"listening": [EXCHANGE, ...]}: what comes after it is missed 
 import json
 import sys
 import time
+import uuid
 
 import kombu
 
@@ -17,8 +18,7 @@ with kombu.Connection(URL) as connection:
     for name in EXCHANGES:
         exchange = kombu.Exchange(name, "topic", durable=False)
         for topic in ("notifications", "versioned_notifications"):
-            queue = kombu.Queue("", exchange, routing_key=f"{topic}.#", exclusive=True, auto_delete=True, channel=channel)
-            queue.declare()
+            queue = kombu.Queue(f"rollcall-listen-{uuid.uuid4()}", exchange, routing_key=f"{topic}.#", exclusive=True, auto_delete=True)
             queues.append(queue)
 
     def heard(body, message):

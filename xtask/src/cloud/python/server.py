@@ -211,7 +211,7 @@ def end(verb, server):
         mapping.save()
         instance.terminated_at = timeutils.utcnow()
     elif verb == "live-migrate":
-        instance.host = instance.node = f"compute-{(int(instance.host[-3:]) + 1) % 40:03}"
+        instance.host = f"compute-{(int(instance.host[-3:]) + 1) % 40:03}"
         for port in ports:
             neutron.call("PUT", f"/ports/{port}", {"port": {"binding:host_id": instance.host}})
     instance.vm_state, instance.power_state, instance.task_state = vm_state, power, None
