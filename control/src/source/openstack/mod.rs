@@ -19,6 +19,7 @@ pub mod model;
 pub mod notify;
 pub mod pages;
 pub mod settings;
+mod trust;
 pub mod world;
 
 pub use settings::OpenStackSettings;
@@ -102,7 +103,9 @@ impl Source for OpenStack {
             let listed = self.ask().await;
             let now = Instant::now();
             self.asked = Some(now);
-            self.world.replace(listed?, now);
+            let list = listed?;
+            trust::check(&list, &self.world, &self.rules)?;
+            self.world.replace(list, now);
             // What was told meanwhile may be younger than what was listed; what is older says nothing new.
             self.drain(now);
             Ok(join::listing(&self.world, &self.rules, now))

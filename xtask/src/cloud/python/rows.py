@@ -16,7 +16,8 @@ import uuid
 
 DIR, PORTS = sys.argv[1], int(sys.argv[2])
 HERE = dict(zip(("identity", "network", "compute"), sys.argv[3:6]))
-NOW = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+# As Nova writes it: its pages go wrong where some rows have no fractions.
+NOW = time.strftime("%Y-%m-%d %H:%M:%S.000000", time.gmtime())
 RANDOM = random.Random(20)
 
 
@@ -67,6 +68,12 @@ class Copies:
             self.opened.executemany(sql, self.rows)
 
 
+def unused(network, used):
+    for i in range(16, network.num_addresses - 16):
+        if (address := str(network[i])) not in used:
+            yield address
+
+
 def servers():
     with open(f"{DIR}/ids.json") as file:
         ids = json.load(file)
@@ -101,10 +108,7 @@ def servers():
         for version, cidr in ((4, "10.10.0.0/16"), (6, six))
     }.items():
         used = {row[0] for row in neutron.execute("select ip_address from ipallocations where subnet_id = ?", (subnet,))}
-        used.add("10.10.0.1")
-        base = ipaddress.ip_network(cidr)[16]
-        size = ipaddress.ip_network(cidr).num_addresses
-        free[name] = (str(base + i) for i in range(size - 32) if str(base + i) not in used)
+        free[name] = unused(ipaddress.ip_network(cidr), used | {"10.10.0.1"})
 
     counts = {"servers": PORTS, "ports": PORTS, "blue": 1, "green": 0, "ipv6": len(allocations.patterns) - 1, "gold": 0, "off": 0}
     for i in range(1, PORTS):
