@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Assignment, Roster};
 use crate::alarm::Key;
+use crate::policy::Policy;
 use crate::table::{Edition, Record};
 
 /// What turns one table into another.
@@ -106,9 +107,13 @@ impl<'a> Differ<'a> {
         self.numbers[&(record.network(), record.policy())]
     }
 
-    /// The same address in both. Under another host id it is another machine: nothing is carried over.
+    /// The same address in both. Under another host id it is another machine: nothing is carried over. Nor is it where its silence began
+    /// or ceased to be somebody's concern: a host that is expected to be silent closes its alarm, and one that should answer again is
+    /// judged anew, so that one which does not is told.
     fn compare(&mut self, a: &Record, slot: u32, id: u32, b: &Record) {
-        if self.old.table.host_id(a.host()) != self.new.host_id(b.host()) {
+        let concerns = |policies: &[Policy], policy: u16| policies.get(usize::from(policy)).is_some_and(|policy| !policy.alarm.is_empty());
+        let turns = concerns(self.old.table.policies(), a.policy()) != concerns(self.new.policies(), b.policy());
+        if turns || self.old.table.host_id(a.host()) != self.new.host_id(b.host()) {
             self.remove(a, slot);
             self.add(id, b);
             return;

@@ -61,6 +61,23 @@ fn unchanged_addresses_keep_their_slots_and_everything_else_is_told() {
 }
 
 #[test]
+fn address_whose_silence_becomes_or_ceases_to_be_somebodys_concern_is_judged_anew() {
+    let quiet = policy("gold+expected-silent", 60_000);
+    let loud = Policy { alarm: vec!["oncall".into()], ..policy("gold", 1000) };
+    let other = Policy { alarm: vec!["mail".into()], ..policy("iron", 5000) };
+    let mut keeper = Keeper::new(["a"]);
+    let mut next = |present: &Roster, policy: &Policy| plan(&mut keeper, present, table(&[("h1", "a", 1, policy)]), START);
+    let first = next(&Roster::default(), &loud);
+    let still = next(&first.roster, &other);
+    assert_eq!((still.changed.len(), still.forgotten.len()), (1, 0), "somebody hears of it all the same");
+    let stopped = next(&still.roster, &quiet);
+    assert_eq!((stopped.removed.len(), stopped.added.len()), (1, 1));
+    assert_eq!(stopped.forgotten, [Key::new("a", IpAddr::from([10, 0, 0, 1]))], "an alarm that fires is closed");
+    let again = next(&stopped.roster, &loud);
+    assert_eq!((again.removed.len(), again.added.len(), again.changed.len()), (1, 1, 0));
+}
+
+#[test]
 fn freed_slot_rests_before_it_is_given_away() {
     let gold = policy("gold", 1000);
     let mut keeper = Keeper::new(["a"]);

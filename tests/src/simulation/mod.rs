@@ -104,9 +104,14 @@ impl Simulation {
         Mono::from_nanos(self.hand.load(Ordering::Relaxed))
     }
 
+    /// When it began.
+    pub fn begin(&self) -> Mono {
+        Mono::from_nanos(nanos(BEGIN))
+    }
+
     /// Since the beginning.
     pub fn elapsed(&self) -> Duration {
-        self.now().since(Mono::from_nanos(nanos(BEGIN)))
+        self.now().since(self.begin())
     }
 
     /// Takes a table into force.

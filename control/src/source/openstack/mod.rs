@@ -115,15 +115,13 @@ impl Source for OpenStack {
     fn changed(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             loop {
-                let now = Instant::now();
-                if self.world.dirty || self.world.next().is_some_and(|at| at <= now) {
-                    self.world.show(now);
+                if self.world.take_change(Instant::now()) {
                     return;
                 }
                 if self.wants_list() {
                     return;
                 }
-                let wake = [self.world.next(), self.wants_at()].into_iter().flatten().min();
+                let wake = [self.world.next_grace(), self.wants_at()].into_iter().flatten().min();
                 let wake = async {
                     match wake {
                         Some(at) => tokio::time::sleep_until(at.into()).await,

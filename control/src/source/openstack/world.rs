@@ -172,13 +172,17 @@ impl World {
     }
 
     /// When the next grace ends that was not shown to have ended.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub fn next_grace(&self) -> Option<Instant> {
         self.graces.values().filter(|until| self.shown.is_none_or(|shown| **until > shown)).min().copied()
     }
 
-    /// All is shown as it is now.
-    pub(super) fn show(&mut self, now: Instant) {
-        (self.dirty, self.shown) = (false, Some(now));
+    /// Whether there is anything to show that was not shown before; it is now.
+    pub fn take_change(&mut self, now: Instant) -> bool {
+        let changed = self.dirty || self.next_grace().is_some_and(|at| at <= now);
+        if changed {
+            (self.dirty, self.shown) = (false, Some(now));
+        }
+        changed
     }
 }
 
@@ -212,15 +216,15 @@ mod tests {
     fn servers_of_the_first_list_are_watched_at_once_and_later_ones_after_their_grace() {
         let (mut world, now) = (World::new(GRACE), Instant::now());
         world.replace(list(&[port("p1", "a", 1)], &[server("a", "ACTIVE"), server("b", "SHUTOFF")]), now);
-        assert!(!world.is_fresh("a", now) && world.next().is_none());
+        assert!(!world.is_fresh("a", now) && world.next_grace().is_none());
         let later = now + GRACE;
         let all = list(&[port("p1", "a", 1), port("p2", "c", 1)], &[server("a", "ACTIVE"), server("b", "ACTIVE"), server("c", "ACTIVE")]);
         world.replace(all, later);
         assert_eq!(["a", "b", "c"].map(|id| world.is_fresh(id, later)), [false, true, true]);
-        assert_eq!(world.next(), Some(later + GRACE));
+        assert_eq!(world.next_grace(), Some(later + GRACE));
         assert!(!world.is_fresh("b", later + GRACE));
-        world.show(later + GRACE);
-        assert_eq!(world.next(), None, "its end is shown once");
+        assert!(world.take_change(later + GRACE) && !world.take_change(later + GRACE));
+        assert_eq!(world.next_grace(), None, "its end is shown once");
     }
 
     #[test]
@@ -284,7 +288,7 @@ mod tests {
         world.replace(list(&[], &[server("a", "SHUTOFF"), server("b", "ACTIVE")]), now);
         world.replace(list(&[], &[server("a", "UNKNOWN"), server("b", "UNKNOWN")]), now);
         assert_eq!((world.servers["a"].status.as_str(), world.servers["b"].status.as_str()), ("SHUTOFF", "ACTIVE"));
-        assert!(world.next().is_none());
+        assert!(world.next_grace().is_none());
     }
 
     #[test]
