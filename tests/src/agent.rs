@@ -43,9 +43,13 @@ impl Agent {
     /// Starts `rollcall-agent run --config CONFIG` inside a namespace, what it logs going to a file, and waits until it
     /// answers at its listen address. The caller must be inside the namespace too (see [`Namespace::block_on`]).
     pub async fn start(namespace: &Namespace, config: &Path, listen: SocketAddr, log: &Path) -> Result<Self> {
+        Self::start_by(namespace.command(programs::path(programs::AGENT)?), config, listen, log).await
+    }
+
+    /// The same by a command that runs the agent somewhere.
+    pub async fn start_by(mut command: std::process::Command, config: &Path, listen: SocketAddr, log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log);
         let file = file.with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = namespace.command(programs::path(programs::AGENT)?);
         command.args(["run", "--config"]).arg(config);
         // Of a panic the last words are to be its message, not the frames of tokio.
         command.env("RUST_BACKTRACE", "0");

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::format::{Format, Networks, OWNERS, Options, owners};
-use super::{Listing, Source, SourceError};
+use super::{Listing, Meanwhile, Source, SourceError};
 
 /// What a list may have at most, unless the user says otherwise: the ports of 300,000 hosts as Neutron writes them.
 pub const MAX_BYTES: u64 = 256 << 20;
@@ -80,7 +80,7 @@ impl Source for File {
         &self.settings.name
     }
 
-    fn list(&mut self) -> BoxFuture<'_, Result<Listing, SourceError>> {
+    fn list<'a>(&'a mut self, _: Meanwhile<'a>) -> BoxFuture<'a, Result<Listing, SourceError>> {
         let (settings, mut options) = (self.settings.clone(), self.options.clone());
         Box::pin(async move {
             let work = tokio::task::spawn_blocking(move || {

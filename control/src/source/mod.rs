@@ -51,13 +51,17 @@ pub struct Entry {
     pub addresses: Vec<Spot>,
 }
 
+/// Who hears of changes while everything is asked for.
+pub type Meanwhile<'a> = &'a mut (dyn FnMut(Listing) + Send);
+
 /// Where hosts come from.
 pub trait Source: Send {
     /// What it is called in messages and metrics: the name that the configuration gives it.
     fn name(&self) -> &str;
 
-    /// Asks for everything. An error changes nothing: what was known before stays known, and [`Source::known`] gives it.
-    fn list(&mut self) -> BoxFuture<'_, Result<Listing, SourceError>>;
+    /// Asks for everything. An error changes nothing: what was known before stays known, and [`Source::known`] gives it. That may take
+    /// minutes: changes that the source is told of meanwhile are given to `meanwhile`, each time all that is known then.
+    fn list<'a>(&'a mut self, meanwhile: Meanwhile<'a>) -> BoxFuture<'a, Result<Listing, SourceError>>;
 
     /// Waits until the source knows more than what it gave last: a change that it was told of, or a host whose time has come (a grace
     /// time that ends). Those that only answer when they are asked wait for ever. Dropping the future loses nothing.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::file::{max_bytes, owners_by_default, read, too_large};
 use super::format::{Format, Networks, Options, owners};
 use super::secret::SecretHeader;
-use super::{Listing, Source, SourceError};
+use super::{Listing, Meanwhile, Source, SourceError};
 use crate::client::root_cause;
 
 /// `[[source]]` of type `url`.
@@ -185,7 +185,7 @@ impl Source for Url {
         &self.settings.name
     }
 
-    fn list(&mut self) -> BoxFuture<'_, Result<Listing, SourceError>> {
+    fn list<'a>(&'a mut self, _: Meanwhile<'a>) -> BoxFuture<'a, Result<Listing, SourceError>> {
         Box::pin(async {
             let listing = self.ask().await?;
             self.known = Some(listing.clone());

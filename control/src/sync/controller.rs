@@ -74,7 +74,7 @@ impl Controller {
     /// Asks every source once, and makes the plan of it.
     pub async fn plan_once(&mut self) -> Result<Plan, Failure> {
         let mut sources = self.sources(false)?;
-        let listings = join_all(sources.iter_mut().map(|source| source.list())).await;
+        let listings = join_all(sources.iter_mut().map(|source| async move { source.list(&mut |_| {}).await })).await;
         let mut refused = None;
         for (at, listing) in listings.into_iter().enumerate() {
             if let Err(why) = self.hear(Word { source: at, listing, is_change: false }) {
@@ -234,11 +234,17 @@ impl Controller {
 /// Asks a source at every interval, and hears what it tells in between.
 async fn listen_to(at: usize, mut source: Box<dyn Source>, interval: Duration, words: mpsc::Sender<Word>) {
     loop {
-        let listing = source.list().await;
+        let next = tokio::time::Instant::now() + interval;
+        let mut meanwhile = |listing| {
+            // Where the controller does not keep up it gets the next one, or the list.
+            let _ = words.try_send(Word { source: at, listing: Ok(listing), is_change: true });
+        };
+        let listing = source.list(&mut meanwhile).await;
         if words.send(Word { source: at, listing, is_change: false }).await.is_err() {
             return;
         }
-        let next = tokio::time::Instant::now() + interval;
+        // A platform that takes longer than the interval is left in peace as long as it took.
+        let next = next.max(tokio::time::Instant::now() + interval / 4);
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(next) => break,

@@ -133,7 +133,7 @@ impl Import {
             timeout: self.timeout,
             ..settings
         };
-        OpenStack::new(settings).map_err(usage)?.list().await.map_err(failure)
+        OpenStack::new(settings).map_err(usage)?.list(&mut |_| {}).await.map_err(failure)
     }
 
     /// Reads a list.
@@ -155,7 +155,7 @@ impl Import {
         }
         let options = Options { host: self.host.clone(), host_name: self.name.clone(), owners, ..Options::default() };
         let listing = match at_url {
-            true => Url::new(self.url(from, format, networks), REFRESH).map_err(usage)?.list().await,
+            true => Url::new(self.url(from, format, networks), REFRESH).map_err(usage)?.list(&mut |_| {}).await,
             false => self.file(from, format, Options { networks, ..options }),
         };
         listing.map_err(failure)

@@ -1,3 +1,8 @@
 //! The platform's side against real services, and by a simulated clock: `cargo xtask cloud check`.
 
+mod check;
 pub mod churn;
+pub mod events;
+pub mod site;
+
+pub use check::main;

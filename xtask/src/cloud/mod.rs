@@ -6,6 +6,7 @@
 
 mod base;
 mod cache;
+mod check;
 mod config;
 mod install;
 mod options;
@@ -25,6 +26,7 @@ usage: cargo xtask cloud up [--dir DIR] [--ports N] [--page N] [--token-seconds 
        cargo xtask cloud stop|start SERVICE [--dir DIR]
        cargo xtask cloud server [--dir DIR] ARGUMENTS
        cargo xtask cloud listen [--dir DIR]
+       cargo xtask cloud check [--ports N] [--json] [--changes N] [--interval TIME]
 
 The real Keystone 30.0.0, Neutron 29.0.0 and Nova API 34.0.0 (PyPI), and RabbitMQ (Debian), on 127.0.0.1 alone, on free ports:
 several clouds may be up side by side, each in a folder of its own.
@@ -35,6 +37,7 @@ several clouds may be up side by side, each in a folder of its own.
   stop, start   one of keystone, neutron, nova, rabbitmq
   server   what nova-compute would do: create, stop, start, migrate, delete servers ... : DIR/bin/server --help
   listen   prints every notification
+  check    brings one up, measures how long its list and its changes take to reach an agent, and takes it down; needs root
 
   --dir DIR           where it is (target/cloud)
   --page N            the most that one page of a list holds (1000)
@@ -58,6 +61,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             let dir = options::only_dir(&rest)?;
             if verb == "stop" { up::stop(&dir, service) } else { up::start(&dir, service) }
         }
+        "check" => check::run(rest),
         "server" | "listen" => {
             let (dir, rest) = options::dir(rest)?;
             up::command(&dir, verb, &rest)

@@ -32,7 +32,7 @@ use self::model::{FloatingIp, Network, Port, Server};
 use self::notify::Standing;
 use self::pages::pages;
 use self::world::{List, World};
-use super::{Listing, Source, SourceError};
+use super::{Listing, Meanwhile, Source, SourceError};
 
 /// Where changes were lost everything is asked for anew, but not more often than this.
 const SPARE: Duration = Duration::from_secs(5);
@@ -67,29 +67,42 @@ impl OpenStack {
         Ok(self)
     }
 
-    /// Asks for everything. Ports before servers: the server of a port that is not among them is gone or has not come, not unseen.
-    async fn ask(&mut self) -> Result<List, SourceError> {
-        let (client, size) = (&mut self.client, self.settings.page_size);
-        let networks: Vec<Network> = pages(client, "network", "/v2.0/networks", "networks", size).await?;
-        let ports: Vec<Port> = pages(client, "network", "/v2.0/ports", "ports", size).await?;
-        let floating_ips: Vec<FloatingIp> = match self.rules.floating_ips {
-            true => pages(client, "network", "/v2.0/floatingips", "floatingips", size).await?,
-            false => vec![],
-        };
-        let servers: Vec<Server> = pages(client, "compute", "/servers/detail?all_tenants=true", "servers", size).await?;
-        Ok(List { networks, ports, servers, floating_ips })
-    }
-
-    /// Takes what has been told, without waiting.
-    fn drain(&mut self, now: Instant) {
-        while let Some(change) = self.changes.as_mut().and_then(|changes| changes.try_recv().ok()) {
-            self.world.apply(change, now);
-        }
-    }
-
     /// When the next list is wanted out of turn.
     fn wants_at(&self) -> Option<Instant> {
         self.world.lost.then(|| self.asked.map_or_else(Instant::now, |asked| asked + SPARE))
+    }
+}
+
+/// Asks for everything. Ports before servers: the server of a port that is not among them is gone or has not come, not unseen.
+async fn ask(client: &mut Client, size: u32, floating_ips: bool) -> Result<List, SourceError> {
+    let networks: Vec<Network> = pages(client, "network", "/v2.0/networks", "networks", size).await?;
+    let ports: Vec<Port> = pages(client, "network", "/v2.0/ports", "ports", size).await?;
+    let floating_ips: Vec<FloatingIp> = match floating_ips {
+        true => pages(client, "network", "/v2.0/floatingips", "floatingips", size).await?,
+        false => vec![],
+    };
+    let servers: Vec<Server> = pages(client, "compute", "/servers/detail?all_tenants=true", "servers", size).await?;
+    Ok(List { networks, ports, servers, floating_ips })
+}
+
+/// The next change that somebody tells of.
+async fn told(changes: &mut Option<Receiver<Change>>) -> Change {
+    loop {
+        match changes {
+            Some(receiver) => match receiver.recv().await {
+                Some(change) => return change,
+                None => *changes = None,
+            },
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits for a moment, if there is one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -98,53 +111,58 @@ impl Source for OpenStack {
         &self.settings.name
     }
 
-    fn list(&mut self) -> BoxFuture<'_, Result<Listing, SourceError>> {
-        Box::pin(async {
-            let listed = self.ask().await;
+    fn list<'a>(&'a mut self, meanwhile: Meanwhile<'a>) -> BoxFuture<'a, Result<Listing, SourceError>> {
+        Box::pin(async move {
+            let OpenStack { settings, rules, client, world, changes, asked, .. } = self;
+            let mut asking = std::pin::pin!(ask(client, settings.page_size, rules.floating_ips));
+            // What is told meanwhile may be younger than what is listed: it is told again once the list is known.
+            let mut journal = Vec::new();
+            let listed = loop {
+                tokio::select! {
+                    listed = &mut asking => break listed,
+                    change = told(changes) => {
+                        journal.push(change.clone());
+                        world.apply(change, Instant::now());
+                        while let Some(change) = changes.as_mut().and_then(|changes| changes.try_recv().ok()) {
+                            journal.push(change.clone());
+                            world.apply(change, Instant::now());
+                        }
+                    }
+                    () = at(world.next_grace()) => {}
+                }
+                let now = Instant::now();
+                if world.is_known() && world.take_change(now) {
+                    meanwhile(join::listing(world, rules, now));
+                }
+            };
             let now = Instant::now();
-            self.asked = Some(now);
+            *asked = Some(now);
             let list = listed?;
-            trust::check(&list, &self.world, &self.rules)?;
-            self.world.replace(list, now);
-            // What was told meanwhile may be younger than what was listed; what is older says nothing new.
-            self.drain(now);
-            Ok(join::listing(&self.world, &self.rules, now))
+            trust::check(&list, world, rules)?;
+            world.replace(list, now);
+            for change in journal {
+                world.apply(change, now);
+            }
+            Ok(join::listing(world, rules, now))
         })
     }
 
     fn changed(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             loop {
-                if self.world.take_change(Instant::now()) {
-                    return;
-                }
-                if self.wants_list() {
+                if self.world.take_change(Instant::now()) || self.wants_list() {
                     return;
                 }
                 let wake = [self.world.next_grace(), self.wants_at()].into_iter().flatten().min();
-                let wake = async {
-                    match wake {
-                        Some(at) => tokio::time::sleep_until(at.into()).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                let told = async {
-                    match &mut self.changes {
-                        Some(changes) => changes.recv().await,
-                        None => std::future::pending().await,
-                    }
-                };
                 // Nothing is awaited between what is told and where it is kept: whoever drops this loses nothing.
                 tokio::select! {
-                    change = told => match change {
-                        Some(change) => {
-                            let now = Instant::now();
-                            self.world.apply(change, now);
-                            self.drain(now);
+                    change = told(&mut self.changes) => {
+                        self.world.apply(change, Instant::now());
+                        while let Some(change) = self.changes.as_mut().and_then(|changes| changes.try_recv().ok()) {
+                            self.world.apply(change, Instant::now());
                         }
-                        None => self.changes = None,
-                    },
-                    () = wake => {}
+                    }
+                    () = at(wake) => {}
                 }
             }
         })

@@ -25,7 +25,7 @@ fn source(settings: UrlSettings) -> Url {
 }
 
 async fn error(settings: UrlSettings) -> SourceError {
-    source(settings).list().await.unwrap_err()
+    source(settings).list(&mut |_| {}).await.unwrap_err()
 }
 
 /// A file with a header that only its owner may read.
@@ -52,7 +52,7 @@ async fn who_is_asked_hears_how_often_and_by_what_right() {
     let mut settings = settings(&format!("{url}/sd"), "prometheus");
     settings.header_file = Some(file.path().to_owned());
     let mut source = source(settings);
-    let listing = source.list().await.unwrap();
+    let listing = source.list(&mut |_| {}).await.unwrap();
     assert_eq!(listing.hosts[0].tags, ["every=45"]);
     assert_eq!(source.known(), Some(listing));
     assert!(!format!("{source:?}").contains("hunter2"));
@@ -74,7 +74,7 @@ async fn pages_are_followed_on_the_same_host_only_and_not_in_a_circle() {
         }
     };
     let url = served(Router::new().route("/api", get(next))).await;
-    let listing = source(settings(&format!("{url}/api?case=good"), "netbox")).list().await.unwrap();
+    let listing = source(settings(&format!("{url}/api?case=good"), "netbox")).list(&mut |_| {}).await.unwrap();
     assert_eq!(listing.hosts.len(), 3);
     assert!(listing.warnings.is_empty(), "{:?}", listing.warnings);
     let error = |case: &str| error(settings(&format!("{url}/api?case={case}"), "netbox"));
@@ -121,7 +121,7 @@ async fn a_redirect_to_elsewhere_is_not_followed_with_the_secret() {
     let error = error(settings(&format!("{url}/away"), "prometheus")).await.to_string();
     assert!(error.contains("answers 307: it sends us to another place"), "{error}");
     assert!(!asked.load(std::sync::atomic::Ordering::Relaxed), "somebody else was asked");
-    assert!(source(settings(&format!("{url}/near"), "prometheus")).list().await.is_ok());
+    assert!(source(settings(&format!("{url}/near"), "prometheus")).list(&mut |_| {}).await.is_ok());
 }
 
 #[tokio::test]

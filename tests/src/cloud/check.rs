@@ -1,0 +1,133 @@
+//! The figures: what the platform takes, what we take, and how soon a change arrives.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use reqwest::Method;
+use rollcall_control::source::Source as _;
+use rollcall_control::source::openstack::OpenStack;
+use serde_json::json;
+
+use super::churn::{self, Churn};
+use super::events::{Follower, round};
+use super::site::Site;
+
+/// The platform's side against a cloud of real services (`cargo xtask cloud up`), and an hour of churn by a simulated clock.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask cloud check", version, about, max_term_width = 100)]
+struct Options {
+    /// `cloud.json` of the cloud.
+    #[arg(long)]
+    cloud: PathBuf,
+    /// Changes through the API: a third each of ports made, changed, deleted.
+    #[arg(long, default_value_t = 210)]
+    changes: u32,
+    /// Changes without notifications, all within one interval.
+    #[arg(long, default_value_t = 10)]
+    polled: u32,
+    /// The interval of those.
+    #[arg(long, default_value = "60s")]
+    interval: String,
+    /// The last line of standard output is one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[arg(long, hide = true, default_value_t = 0)]
+    samples: u64,
+}
+
+/// Runs as the command line says. The exit status is 0 only when nobody was woken for nothing, and everybody for something.
+pub fn main() -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new();
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&Options::parse()))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: &Options) -> Result<bool> {
+    let say = |text: &str| eprintln!("cloud check: {text}");
+    crate::netns::need_root("an agent in a lab")?;
+    let site = Site::open(&options.cloud).await?;
+    say("listing all, as the account of the least rights");
+    let (ports, listed, compiled) = listing(&site).await?;
+    say("an hour of churn by a simulated clock");
+    let Churn { acts, deaths, wrong, missed, .. } = tokio::task::spawn_blocking(|| churn::run(1, Duration::from_secs(3_600))).await??;
+    say(&format!("{} changes, with notifications", options.changes));
+    let mut times = events(&site, options.changes.div_ceil(3)).await?;
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() as f64 * share).ceil() as usize).clamp(1, times.len()) - 1];
+    say(&format!("{} changes, without notifications", options.polled));
+    let polled = polled(&site, options.polled, &options.interval).await?;
+    let ms = |time: Duration| (time.as_secs_f64() * 1_000.0).round();
+    let seconds = |time: Duration| (time.as_secs_f64() * 1_000.0).round() / 1_000.0;
+    println!("{ports} ports: listed in {:.1} s, joined and compiled in {:.3} s", listed.as_secs_f64(), compiled.as_secs_f64());
+    println!("{} changes with notifications: p50 {} ms, p99 {} ms, longest {} ms", times.len(), ms(at(0.5)), ms(at(0.99)), ms(at(1.0)));
+    println!("{} changes without, interval {}: longest {:.1} s", options.polled, options.interval, polled.as_secs_f64());
+    println!("an hour of churn: {acts} acts of owners, {deaths} deaths: {wrong} wrong alarms, {missed} missed");
+    if options.json {
+        let figures = json!({"ports": ports, "listed_s": seconds(listed), "compiled_s": seconds(compiled), "changes": times.len(),
+            "event_p50_ms": ms(at(0.5)), "event_p99_ms": ms(at(0.99)), "event_max_ms": ms(at(1.0)), "polled_max_s": seconds(polled),
+            "acts": acts, "deaths": deaths, "wrong_alarms": wrong, "missed_alarms": missed, "samples_imported": options.samples});
+        println!("{figures}");
+    }
+    Ok(wrong == 0 && missed == 0)
+}
+
+/// How many ports there are; how long the services take to list them with their servers, and we to make a table of them.
+async fn listing(site: &Site) -> Result<(u64, Duration, Duration)> {
+    let mut source = OpenStack::new(site.settings("monitor")?).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let began = Instant::now();
+    source.list(&mut |_| {}).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let listed = began.elapsed();
+    // The join is a part of what was measured so far; it is a hundredth of it.
+    let began = Instant::now();
+    let listing = source.known().context("it was listed")?;
+    churn::table(&listing.hosts, b"[defaults]\ninterval = \"10s\"\n", 1)?;
+    Ok((site.count("ports")?, listed, began.elapsed()))
+}
+
+async fn events(site: &Site, rounds: u32) -> Result<Vec<Duration>> {
+    let folder = tempfile::tempdir()?;
+    let follower = Follower::start(site, folder.path(), "10m", true).await?;
+    // The list that follows the first connection is over.
+    follower.until_said("hears notifications").await?;
+    let mut times = Vec::new();
+    for number in 0..rounds {
+        times.extend(round(site, &follower, number).await?);
+    }
+    Ok(times)
+}
+
+/// The longest that a change takes which nobody told of.
+async fn polled(site: &Site, changes: u32, interval: &str) -> Result<Duration> {
+    let folder = tempfile::tempdir()?;
+    let follower = Follower::start(site, folder.path(), interval, false).await?;
+    let mut waits = Vec::new();
+    let mut ids = Vec::new();
+    for number in 0..changes {
+        let host = format!("{:08x}-0000-4000-9000-{number:012x}", std::process::id());
+        let body = json!({"port": {"network_id": site.text("/networks/blue")?, "device_id": host, "device_owner": "compute:nova",
+            "fixed_ips": [{"subnet_id": site.text("/subnets/blue-4")?}]}});
+        let made = site.call(Method::POST, "network", "/v2.0/ports", Some(body)).await?;
+        ids.push(made.pointer("/port/id").and_then(|id| id.as_str()).context("an id")?.to_owned());
+        let address = made.pointer("/port/fixed_ips/0/ip_address").and_then(|text| text.as_str()).context("an address")?.to_owned();
+        waits.push((Instant::now(), host, address));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    let mut longest = Duration::ZERO;
+    for (made, host, address) in waits {
+        follower.until(&host, &[address]).await?;
+        longest = longest.max(made.elapsed());
+    }
+    for id in ids {
+        site.call(Method::DELETE, "network", &format!("/v2.0/ports/{id}"), None).await?;
+    }
+    Ok(longest)
+}
