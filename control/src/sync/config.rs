@@ -10,6 +10,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use reqwest::Url;
 use serde::Deserialize;
 
+use super::guard::Guard;
 use crate::client::AgentArgs;
 use crate::source::file::{File, FileSettings};
 use crate::source::openstack::{OpenStack, OpenStackSettings};
@@ -154,13 +155,16 @@ impl SourceSettings {
         }
     }
 
-    /// Prepares the source. One that follows changes hears of them from now on.
-    pub fn open(&self, interval: Duration, follows: bool) -> Result<Box<dyn Source>> {
+    /// Prepares the source. One that follows changes hears of them from now on; what it believes of its own lists is up to the guard.
+    pub fn open(&self, interval: Duration, follows: Option<Guard>) -> Result<Box<dyn Source>> {
         let opened: Result<Box<dyn Source>, _> = match self.clone() {
             SourceSettings::File(settings) => File::new(settings).map(|source| Box::new(source) as _),
             SourceSettings::Url(settings) => UrlSource::new(settings, interval).map(|source| Box::new(source) as _),
             SourceSettings::OpenStack(settings) => {
-                let source = OpenStack::new(*settings).and_then(|source| if follows { source.listening() } else { Ok(source) });
+                let source = OpenStack::new(*settings).and_then(|source| match follows {
+                    Some(guard) => source.following(guard),
+                    None => Ok(source),
+                });
                 source.map(|source| Box::new(source) as _)
             }
         };

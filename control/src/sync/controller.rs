@@ -68,7 +68,7 @@ impl Controller {
 
     /// The sources, opened.
     fn sources(&self, follow: bool) -> Result<Vec<Box<dyn Source>>> {
-        self.config.sources.iter().map(|source| source.open(self.config.interval, follow)).collect()
+        self.config.sources.iter().map(|source| source.open(self.config.interval, follow.then_some(self.guard))).collect()
     }
 
     /// Asks every source once, and makes the plan of it.
@@ -172,7 +172,7 @@ impl Controller {
         let judged = listing.map_err(|error| format!("source {name:?}: {error}")).and_then(|listing| {
             // A host that the platform itself told to be deleted is deleted, however many are.
             if let (Some(before), false) = (&self.believed[source], is_change) {
-                self.guard.compare(&name, before, &listing)?;
+                self.guard.compare(&format!("source {name:?}"), before, &listing)?;
             }
             Ok(listing)
         });

@@ -33,11 +33,11 @@ impl Guard {
         ))
     }
 
-    /// The same of two listings of a source.
-    pub fn compare(self, source: &str, before: &Listing, after: &Listing) -> Result<(), String> {
+    /// The same of two listings.
+    pub fn compare(self, what: &str, before: &Listing, after: &Listing) -> Result<(), String> {
         let now: HashSet<(&str, IpAddr), foldhash::fast::RandomState> = spots(after).collect();
         let (all, gone) = spots(before).fold((0, 0), |(all, gone), spot| (all + 1, gone + u64::from(!now.contains(&spot))));
-        self.judge(&format!("source {source:?}"), all, gone)
+        self.judge(what, all, gone)
     }
 }
 

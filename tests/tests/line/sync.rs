@@ -178,3 +178,30 @@ fn list_that_is_cut_empty_or_suddenly_short_removes_nobody_until_that_is_allowed
         Ok(())
     });
 }
+
+#[test]
+fn two_controllers_of_one_agent_bring_it_to_the_same_table_and_leave_it_there() {
+    let Some(stage) = Stage::new("two", cloud(20, 0), Mode::Native) else { return };
+    stage.play(async {
+        let mut agent = stage.agent(None, "").await?;
+        let desk = Desk::new(&stage, agent.url())?;
+        let config = stage.path("other.toml");
+        fs::write(&config, fs::read_to_string(&desk.config)?.replace("listen = \"127.0.0.1:9799\"\n", ""))?;
+        let other = Desk { stage: &stage, config, list: desk.list.clone(), log: stage.path("other.log") };
+        let watched = |stations: u32| list(&stage, move |station| (station <= stations).then_some(Monitor::On));
+        desk.write(&watched(20))?;
+        let mut controllers = [desk.start()?, other.start()?];
+        stage.until(&mut agent, Verdict::Up, 20).await.with_context(|| desk.said() + &other.said())?;
+        desk.write(&watched(18))?;
+        stage.until(&mut agent, Verdict::Up, 18).await.with_context(|| desk.said() + &other.said())?;
+        a_while().await;
+        let before = agent.status().await?;
+        a_while().await;
+        let after = agent.status().await?;
+        assert_eq!((after.generation, after.addresses), (before.generation, 18), "{}{}", desk.said(), other.said());
+        for controller in &mut controllers {
+            controller.kill().await?;
+        }
+        Ok(())
+    });
+}

@@ -33,6 +33,7 @@ use self::notify::Standing;
 use self::pages::pages;
 use self::world::{List, World};
 use super::{Listing, Meanwhile, Source, SourceError};
+use crate::sync::guard::Guard;
 
 /// Where changes were lost everything is asked for anew, but not more often than this.
 const SPARE: Duration = Duration::from_secs(5);
@@ -47,6 +48,7 @@ pub struct OpenStack {
     standing: Option<Arc<Standing>>,
     /// When it was listed last, whole or in vain.
     asked: Option<Instant>,
+    guard: Option<Guard>,
 }
 
 impl OpenStack {
@@ -55,11 +57,13 @@ impl OpenStack {
         let credential = Credential::find(settings.cloud.as_deref(), settings.clouds_file.as_deref())?;
         let client = Client::new(credential, settings.timeout)?;
         let (rules, world) = (settings.rules()?, World::new(settings.grace));
-        Ok(OpenStack { settings, rules, client, world, changes: None, standing: None, asked: None })
+        Ok(OpenStack { settings, rules, client, world, changes: None, standing: None, asked: None, guard: None })
     }
 
-    /// The same, that listens to notifications, if that was asked for.
-    pub fn listening(mut self) -> Result<OpenStack, SourceError> {
+    /// The same, that follows changes: it listens to notifications, if that was asked for. A list that the guard does not believe changes
+    /// nothing of what is known, else the next change would bring it in by the back door.
+    pub fn following(mut self, guard: Guard) -> Result<OpenStack, SourceError> {
+        self.guard = Some(guard);
         if let Some(settings) = self.settings.notifications.clone() {
             let (changes, standing) = notify::listen(settings, &self.settings.name)?;
             (self.changes, self.standing) = (Some(changes), Some(standing));
@@ -113,7 +117,9 @@ impl Source for OpenStack {
 
     fn list<'a>(&'a mut self, meanwhile: Meanwhile<'a>) -> BoxFuture<'a, Result<Listing, SourceError>> {
         Box::pin(async move {
-            let OpenStack { settings, rules, client, world, changes, asked, .. } = self;
+            let OpenStack { settings, rules, client, world, changes, asked, guard, .. } = self;
+            // Whatever comes of it: lists that fail are not asked for out of turn again and again.
+            world.lost = false;
             let mut asking = std::pin::pin!(ask(client, settings.page_size, rules.floating_ips));
             // What is told meanwhile may be younger than what is listed: it is told again once the list is known.
             let mut journal = Vec::new();
@@ -139,11 +145,17 @@ impl Source for OpenStack {
             *asked = Some(now);
             let list = listed?;
             trust::check(&list, world, rules)?;
-            world.replace(list, now);
+            let mut next = world.clone();
+            next.replace(list, now);
             for change in journal {
-                world.apply(change, now);
+                next.apply(change, now);
             }
-            Ok(join::listing(world, rules, now))
+            let listing = join::listing(&next, rules, now);
+            if let (Some(guard), true) = (guard, world.is_known()) {
+                guard.compare("its list", &join::listing(world, rules, now), &listing).map_err(SourceError::Configuration)?;
+            }
+            *world = next;
+            Ok(listing)
         })
     }
 

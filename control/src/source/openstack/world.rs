@@ -27,7 +27,7 @@ pub struct List {
 }
 
 /// What is known.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct World {
     pub(super) networks: Vec<Network>,
     pub(super) ports: Map<Port>,
