@@ -249,13 +249,14 @@ async fn listen_to(at: usize, mut source: Box<dyn Source>, interval: Duration, w
             tokio::select! {
                 () = tokio::time::sleep_until(next) => break,
                 () = source.changed() => {
-                    if source.wants_list() {
-                        break;
-                    }
+                    // Both may be: it changed, and there is more that only a list tells.
                     if let Some(listing) = source.known()
                         && words.send(Word { source: at, listing: Ok(listing), is_change: true }).await.is_err()
                     {
                         return;
+                    }
+                    if source.wants_list() {
+                        break;
                     }
                 }
             }
