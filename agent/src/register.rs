@@ -250,9 +250,10 @@ impl Register {
             generation: roster.generation,
             digest: roster.digest.to_string(),
             addresses: roster.table.len() as u64,
-            added: plan.added.len() as u64,
-            removed: plan.removed.len() as u64,
-            changed: plan.changed.len() as u64,
+            // Whoever pushed sees that it changed; that its slot did is ours.
+            added: plan.added.len() as u64 - plan.anew,
+            removed: plan.removed.len() as u64 - plan.anew,
+            changed: plan.changed.len() as u64 + plan.anew,
             unchanged: plan.unchanged,
             warnings,
         };

@@ -21,6 +21,8 @@ pub(super) struct Differ<'a> {
     pub(super) changed: Vec<Assignment>,
     /// Number in the new table, and group.
     pub(super) added: Vec<(u32, u16)>,
+    /// Of what is removed and added: what is the same address of the same host, to be judged anew.
+    pub(super) anew: u64,
     /// Number in the new table, and slot, of what was looked at and stays as it is.
     pub(super) kept: Vec<(u32, u32)>,
 }
@@ -41,6 +43,7 @@ impl<'a> Differ<'a> {
             forgotten: vec![],
             changed: vec![],
             added: vec![],
+            anew: 0,
             kept: vec![],
         }
     }
@@ -113,7 +116,9 @@ impl<'a> Differ<'a> {
     fn compare(&mut self, a: &Record, slot: u32, id: u32, b: &Record) {
         let concerns = |policies: &[Policy], policy: u16| policies.get(usize::from(policy)).is_some_and(|policy| !policy.alarm.is_empty());
         let turns = concerns(self.old.table.policies(), a.policy()) != concerns(self.new.policies(), b.policy());
-        if turns || self.old.table.host_id(a.host()) != self.new.host_id(b.host()) {
+        let same = self.old.table.host_id(a.host()) == self.new.host_id(b.host());
+        if turns || !same {
+            self.anew += u64::from(same);
             self.remove(a, slot);
             self.add(id, b);
             return;

@@ -189,6 +189,8 @@ pub struct Plan {
     pub changed: Vec<Assignment>,
     /// Slots with a new address.
     pub added: Vec<Assignment>,
+    /// Of those that are removed and added: the same address of the same host, to be judged anew under another policy.
+    pub anew: u64,
     /// Addresses that stay as they are.
     pub unchanged: u64,
     /// Slots needed in all.
@@ -199,7 +201,7 @@ impl Plan {
     /// The same table told in another way: nothing to do, but everybody must know.
     pub fn retold(roster: Arc<Roster>, capacity: u32) -> Plan {
         let unchanged = roster.table.len() as u64;
-        Plan { roster, removed: vec![], forgotten: vec![], changed: vec![], added: vec![], unchanged, capacity }
+        Plan { roster, removed: vec![], forgotten: vec![], changed: vec![], added: vec![], anew: 0, unchanged, capacity }
     }
 }
 
@@ -239,7 +241,7 @@ impl Keeper {
         // What neither table changed of one base has the slot and the group that it had.
         let small = present.table.same_base(&table) && same_groups(present, &table, &numbers);
         let differ = Differ::new(present, &table, &numbers);
-        let Differ { mut removed, forgotten, changed, added, kept, .. } = if small { differ.small() } else { differ.whole() };
+        let Differ { mut removed, forgotten, changed, added, anew, kept, .. } = if small { differ.small() } else { differ.whole() };
         removed.sort_unstable();
 
         let resting = self.free.iter().take_while(|(at, _)| now.since(*at) >= QUARANTINE).count();
@@ -271,7 +273,7 @@ impl Keeper {
         let (base, patch) = slots.seats();
         let base = if small { present.base.clone() } else { Arc::new(base) };
         let roster = Arc::new(Roster::new(table, (base, patch), networks, groups, numbers));
-        Ok(Plan { roster, removed, forgotten, changed, added, unchanged, capacity: self.next })
+        Ok(Plan { roster, removed, forgotten, changed, added, anew, unchanged, capacity: self.next })
     }
 
     fn slot(&mut self, now: Mono) -> u32 {

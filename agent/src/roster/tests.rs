@@ -71,7 +71,7 @@ fn address_whose_silence_becomes_or_ceases_to_be_somebodys_concern_is_judged_ane
     let still = next(&first.roster, &other);
     assert_eq!((still.changed.len(), still.forgotten.len()), (1, 0), "somebody hears of it all the same");
     let stopped = next(&still.roster, &quiet);
-    assert_eq!((stopped.removed.len(), stopped.added.len()), (1, 1));
+    assert_eq!((stopped.removed.len(), stopped.added.len(), stopped.anew), (1, 1, 1));
     assert_eq!(stopped.forgotten, [Key::new("a", IpAddr::from([10, 0, 0, 1]))], "an alarm that fires is closed");
     let again = next(&stopped.roster, &loud);
     assert_eq!((again.removed.len(), again.added.len(), again.changed.len()), (1, 1, 0));
