@@ -25,26 +25,3 @@ pub fn trim() {
         libc::malloc_trim(0);
     }
 }
-
-/// Smallest piece that the kernel can back by a huge page: 2 MB on x86-64 and on arm64 with pages of 4 KB.
-#[cfg(target_os = "linux")]
-const HUGE: usize = 2 << 20;
-
-/// Asks for huge pages behind what a vector has reserved, before it is filled (Documentation/admin-guide/mm/transhuge.rst). Who looks at
-/// every slot once a second otherwise spends his time on page tables, in a virtual machine twice. Only advice: without it all is as right.
-pub fn prefer_huge_pages<T>(items: &Vec<T>) {
-    #[cfg(target_os = "linux")]
-    {
-        let length = items.capacity() * size_of::<T>();
-        if length < HUGE {
-            return;
-        }
-        let start = items.as_ptr().cast::<u8>();
-        let into_page = start.addr() % 4096;
-        // SAFETY: MADV_HUGEPAGE changes by which pages memory is backed, never what stands in it. The page in which the vector begins is of
-        // the same piece of malloc's, which has a mapping of its own at that size.
-        unsafe {
-            libc::madvise(start.wrapping_sub(into_page).cast_mut().cast(), length + into_page, libc::MADV_HUGEPAGE);
-        }
-    }
-}

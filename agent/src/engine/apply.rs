@@ -14,7 +14,6 @@ use super::class::Class;
 use super::way::Way;
 use super::{Engine, Job, Note, STALL, STALL_MIN};
 use crate::clock::{self, Mono};
-use crate::heap;
 use crate::reply::Program;
 use crate::roster::{Assignment, Plan, Roster};
 use crate::schedule::Timing;
@@ -54,7 +53,6 @@ impl Engine {
         self.tell(Note::Roster(plan.roster.clone(), plan.forgotten));
         let more = (plan.capacity as usize).saturating_sub(self.cells.len());
         self.cells.reserve_exact(more);
-        heap::prefer_huge_pages(&self.cells);
         self.schedule.reserve(plan.capacity);
         let Plan { roster, removed, changed, added, .. } = plan;
         let (removed, changed, added) = (removed.into_iter(), changed.into_iter(), added.into_iter());

@@ -15,7 +15,6 @@ use dial::Dial;
 pub use throttle::{Pps, Throttle};
 
 use crate::clock::Mono;
-use crate::heap;
 use crate::policy::Policy;
 use crate::reply::prefetch;
 
@@ -78,8 +77,6 @@ impl Schedule {
         let more = (slots as usize).saturating_sub(self.places.len());
         self.places.reserve_exact(more);
         self.confirmations.reserve_exact(more);
-        heap::prefer_huge_pages(&self.places);
-        heap::prefer_huge_pages(&self.confirmations);
     }
 
     /// Puts a slot on the dial of its timing, where that is emptiest. A slot that has a place on that dial already keeps it.
