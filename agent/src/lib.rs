@@ -17,6 +17,7 @@ pub mod engine;
 pub mod heap;
 #[cfg(feature = "dataplane")]
 pub mod layers;
+pub mod legible;
 #[cfg(feature = "dataplane")]
 pub mod link;
 #[cfg(feature = "dataplane")]

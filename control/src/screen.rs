@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table as Frame, presets};
+use rollcall_agent::legible::legible;
 use rollcall_agent::unit::Verdict;
 
 /// Standard output.
@@ -144,11 +145,11 @@ fn paint(verdict: Verdict) -> Color {
     }
 }
 
-/// A text from outside without control characters; `-` for nothing.
+/// A text from outside without what would write on the terminal; `-` for nothing.
 pub fn printable(text: &str) -> String {
     match text {
         "" => "-".to_owned(),
-        text => text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect(),
+        text => legible(text),
     }
 }
 

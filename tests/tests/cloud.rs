@@ -1,8 +1,11 @@
 //! The live source against real services: Keystone, Neutron, Nova and RabbitMQ on loopback (`cargo xtask cloud up`).
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -12,6 +15,7 @@ use rollcall_control::source::openstack::notify::Settings as Notifications;
 use rollcall_control::source::openstack::{OpenStack, OpenStackSettings};
 use rollcall_control::source::{Listing, Source as _, SourceError};
 use rollcall_control::sync::guard::Guard;
+use rollcall_tests::cloud::relay::Relay;
 use rollcall_tests::cloud::site::Site;
 
 const PORTS: usize = 300;
@@ -75,6 +79,13 @@ fn open(settings: OpenStackSettings) -> Result<OpenStack> {
     OpenStack::new(settings).map_err(|error| anyhow!("{error}"))
 }
 
+/// Port, and user and virtual host, of what stands behind the scheme of a broker's URL.
+fn apart(url: &str) -> Option<(&str, (&str, &str))> {
+    let (user, rest) = url.split_once('@')?;
+    let (place, vhost) = rest.split_once('/')?;
+    Some((place.split_once(':')?.1, (user, vhost)))
+}
+
 /// Waits until what is known of a host is so.
 async fn until(source: &mut OpenStack, host: &str, wanted: impl Fn(Option<Monitor>) -> bool) -> Result<()> {
     let seen = |source: &OpenStack| {
@@ -110,16 +121,37 @@ async fn real_openstack_is_listed_and_followed_and_its_faults_remove_nobody() ->
         assert_eq!(list(&mut open(site.settings(account)?)?).await?, first, "{account}");
     }
 
-    // A server's life, told by Nova and Neutron themselves.
-    let notifications = Notifications {
-        url_file: site.text("/rabbit/url_file")?.into(),
-        exchanges: vec!["neutron".into(), "nova".into()],
-        topics: vec!["notifications".into(), "versioned_notifications".into()],
-        cacert: None,
+    // A server's life, told by Nova and Neutron themselves, by way of TLS: a broker whose certificate is not known is told nothing.
+    let folder = tempfile::tempdir()?;
+    let url = fs::read_to_string(site.text("/rabbit/url_file")?)?;
+    let (behind, (user, vhost)) = url.trim().strip_prefix("amqp://").and_then(apart).context("amqp://USER:PASSWORD@HOST:PORT/VHOST")?;
+    let relay = Relay::start(folder.path(), behind.parse()?).await?;
+    let url_file = folder.path().join("url");
+    fs::write(&url_file, format!("amqps://{user}@{}/{vhost}", relay.address))?;
+    fs::set_permissions(&url_file, fs::Permissions::from_mode(0o600))?;
+    let follows = |cacert| {
+        let notifications = Notifications {
+            url_file: url_file.clone(),
+            exchanges: vec!["neutron".into(), "nova".into()],
+            topics: vec!["notifications".into(), "versioned_notifications".into()],
+            cacert,
+        };
+        let settings = OpenStackSettings { notifications: Some(notifications), grace: Duration::from_secs(1), ..site.settings("monitor")? };
+        open(settings)?.following(Guard { percent: 20, allow: false }).map_err(|error| anyhow!("{error}"))
     };
-    let settings = OpenStackSettings { notifications: Some(notifications), grace: Duration::from_secs(1), ..site.settings("monitor")? };
-    let mut source = open(settings)?.following(Guard { percent: 20, allow: false }).map_err(|error| anyhow!("{error}"))?;
+    let stranger = follows(None)?;
+    let mut source = follows(Some(relay.certificate.clone()))?;
     list(&mut source).await?;
+    let connected = |source: &OpenStack| source.notifications().is_some_and(|standing| standing.connected.load(Ordering::Relaxed));
+    tokio::time::timeout(PATIENCE, async {
+        while !connected(&source) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .context("no connection to the broker by TLS")?;
+    assert!(!connected(&stranger), "a broker is trusted whose certificate nobody knows");
+    drop(stranger);
     let text = |value: &serde_json::Value| value["server"].as_str().map(str::to_owned).context("a server has an id");
     let server = text(&site.server(&["create", "blue", "web", "rollcall-policy=gold"])?)?;
     until(&mut source, &server, |monitor| monitor == Some(Monitor::Silent)).await?;

@@ -1,6 +1,6 @@
 //! One agent and 64 networks of 1,000 addresses, the same ones in each, in as many network namespaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,6 +14,7 @@ use rollcall_tests::agent::Agent;
 use rollcall_tests::fleet::Mode;
 use rollcall_tests::lab::{AGENT_INTERFACE, Lab};
 use rollcall_tests::population;
+use rollcall_tests::webhook::Receiver;
 
 const NETWORKS: usize = 64;
 const HOSTS: u32 = 1_000;
@@ -68,7 +69,10 @@ fn whole_networks_of_sixty_four_go_dark_and_come_back_and_no_other_verdict_turns
     }
     let labs: Vec<Lab> = (0..NETWORKS).map(|network| Lab::scratch(&format!("many-{network}"), CLOUD, Mode::Native).unwrap()).collect();
     let folder = tempfile::tempdir().unwrap();
+    let home = labs[0].agent();
+    let receiver = home.block_on(Receiver::start()).unwrap();
     let mut settings = format!("listen = \"{LISTEN}\"\nstate_directory = {:?}\n", folder.path().join("state"));
+    writeln!(settings, "[[route]]\nname = \"oncall\"\ntype = \"webhook\"\nurl = \"{}\"", receiver.url()).unwrap();
     let mut writer = Writer::new();
     let policy = writer.policy(Policy {
         name: "near".into(),
@@ -80,7 +84,7 @@ fn whole_networks_of_sixty_four_go_dark_and_come_back_and_no_other_verdict_turns
         up_after: 2,
         up_of: 2,
         method: Method::Arp,
-        alarm: vec![],
+        alarm: vec!["oncall".into()],
     });
     for (network, lab) in labs.iter().enumerate() {
         let agent = lab.agent();
@@ -97,7 +101,6 @@ fn whole_networks_of_sixty_four_go_dark_and_come_back_and_no_other_verdict_turns
     let (config, log) = (folder.path().join("agent.toml"), folder.path().join("agent.log"));
     fs::write(&config, settings).unwrap();
     let table = writer.finish().unwrap();
-    let home = labs[0].agent();
     home.block_on(async {
         let agent = Agent::start(&home, &config, LISTEN, &log).await?;
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
@@ -118,6 +121,10 @@ fn whole_networks_of_sixty_four_go_dark_and_come_back_and_no_other_verdict_turns
         until_dark(&agent, &[0, 20, 21], &[7, 63], &log).await?;
         [0, 20, 21].iter().for_each(|network| all(*network, false));
         until_dark(&agent, &[], &[0, 20, 21], &log).await?;
+        let arrivals = receiver.arrivals();
+        let told: BTreeSet<String> = arrivals.iter().map(|arrival| arrival.alarm.network.clone()).collect();
+        ensure!(told == [0, 7, 20, 21, 63].map(name).into(), "told of other networks than those that went dark: {arrivals:?}");
+        ensure!(receiver.of_agent().is_empty(), "the agent says that it does not see: {:?}", receiver.of_agent());
         let status = agent.status().await?;
         println!(
             "{} networks, {} addresses, {} probes, {} misses, {} void",

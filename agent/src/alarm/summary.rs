@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::matter::{Matter, Outage, OutageHost};
 use super::notice::{Alarm, Kind, Notice, stamp};
+use crate::legible::legible;
 use crate::unit::Blind;
 
 /// Hosts of an outage that the sentence itself names.
@@ -13,8 +14,8 @@ impl Notice {
     /// One sentence for a person who was just woken.
     pub fn summary(&self) -> String {
         let subject = &self.alarm.subject;
-        let who = format!("{} ({})", plain(&subject.name), plain(&subject.id));
-        let place = format!("{} in {}", subject.address, plain(&subject.network));
+        let who = format!("{} ({})", legible(&subject.name), legible(&subject.id));
+        let place = format!("{} in {}", subject.address, legible(&subject.network));
         let length = self.length();
         let said = match (&subject.matter, self.kind) {
             (Matter::Down, Kind::Firing) => format!("{who} is down: {place} {}", self.silence()),
@@ -61,7 +62,7 @@ impl Notice {
         match matter {
             Matter::Down => self.silence(),
             Matter::Conflict { expected, found } => {
-                let mac = |mac: &Option<String>| mac.as_deref().map_or_else(|| "an unknown MAC".to_owned(), plain);
+                let mac = |mac: &Option<String>| mac.as_deref().map_or_else(|| "an unknown MAC".to_owned(), legible);
                 format!(
                     "{} answers for it, {} is expected: another machine may have taken the address; find it by its MAC, or correct the list. \
                      Whether the host is up is judged from the expected MAC alone",
@@ -114,12 +115,12 @@ fn text(duration: Duration) -> humantime::FormattedDuration {
 
 fn scope(outage: &Outage) -> String {
     let again = if outage.wave > 1 { ", again" } else { "" };
-    format!("{} {}{again}", outage.scope, plain(&outage.name))
+    format!("{} {}{again}", outage.scope, legible(&outage.name))
 }
 
 /// The first few, and how many there are beside them.
 fn names(hosts: &[OutageHost], silent: u32) -> String {
-    let named = hosts.iter().take(NAMED).map(|host| format!("{} ({}, {})", plain(&host.name), plain(&host.id), host.address));
+    let named = hosts.iter().take(NAMED).map(|host| format!("{} ({}, {})", legible(&host.name), legible(&host.id), host.address));
     let named: Vec<String> = named.collect();
     match (silent as usize).saturating_sub(named.len()) {
         0 => named.join(", "),
@@ -130,8 +131,8 @@ fn names(hosts: &[OutageHost], silent: u32) -> String {
 fn seen(networks: &[String]) -> String {
     match networks {
         [] => "all of its networks".into(),
-        [one] => format!("network {}", plain(one)),
-        many => format!("{} networks ({})", many.len(), many.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ")),
+        [one] => format!("network {}", legible(one)),
+        many => format!("{} networks ({})", many.len(), many.iter().map(|name| legible(name)).collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -150,11 +151,6 @@ fn advice(reason: Blind) -> &'static str {
         Blind::NoNetwork => "it is not attached to it (no-network); add a [[network]] to its configuration",
         Blind::NoSource => "it has no address to ping from (no-source); give it one",
     }
-}
-
-/// Names come from outside: a line break in one must not forge a line in a log.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The controller: owns what is believed of each source, and what each agent should run.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -231,10 +232,18 @@ impl Controller {
     }
 }
 
+/// From the start of a list, which `took` so long, to that of the next. What changes just after it was listed is seen at the end of the
+/// next list: where nobody tells of changes that one begins early enough to be over by the interval, but no sooner than after half of
+/// it. A platform that takes nearly as long as the interval, or longer, is left in peace for a while all the same.
+fn pause(interval: Duration, took: Duration, told: bool) -> Duration {
+    let wanted = if told { interval } else { interval.saturating_sub(took + took / 8).max(interval / 2) };
+    wanted.max(took + interval / 4)
+}
+
 /// Asks a source at every interval, and hears what it tells in between.
 async fn listen_to(at: usize, mut source: Box<dyn Source>, interval: Duration, words: mpsc::Sender<Word>) {
     loop {
-        let next = tokio::time::Instant::now() + interval;
+        let began = tokio::time::Instant::now();
         let mut meanwhile = |listing| {
             // Where the controller does not keep up it gets the next one, or the list.
             let _ = words.try_send(Word { source: at, listing: Ok(listing), is_change: true });
@@ -243,8 +252,8 @@ async fn listen_to(at: usize, mut source: Box<dyn Source>, interval: Duration, w
         if words.send(Word { source: at, listing, is_change: false }).await.is_err() {
             return;
         }
-        // A platform that takes longer than the interval is left in peace as long as it took.
-        let next = next.max(tokio::time::Instant::now() + interval / 4);
+        let told = source.notifications().is_some_and(|standing| standing.connected.load(Ordering::Relaxed));
+        let next = began + pause(interval, began.elapsed(), told);
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(next) => break,
@@ -292,5 +301,21 @@ impl Controller {
             }
             Err(std::fs::TryLockError::Error(error)) => Err(anyhow!(error).context(format!("cannot lock {}", path.display()))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pause;
+    use std::time::Duration;
+
+    #[test]
+    fn where_nobody_tells_of_changes_the_next_list_is_over_by_the_interval() {
+        let s = Duration::from_secs;
+        for (took, wanted) in [(0, 120), (32, 84), (48, 78), (119, 149), (500, 530)] {
+            assert_eq!(pause(s(120), s(took), false), s(wanted), "{took} s");
+        }
+        assert!((0..=40).all(|took| pause(s(120), s(took), false) + s(took) <= s(120)));
+        assert_eq!(pause(s(120), s(80), true), s(120), "who is told need not hurry");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use rollcall_agent_ebpf::fleet::Cloud;
 use serde_json::json;
@@ -95,48 +95,111 @@ impl Follower {
         Ok(())
     }
 
-    /// The addresses that the agent has of a host; none: it does not know it.
-    async fn addresses(&self, host: &str) -> Result<Vec<String>> {
+    /// Whether the agent has these addresses of a host, and no other; none: it does not know it.
+    async fn has(&self, host: &str, wanted: &[String]) -> Result<bool> {
         let host = self.agent.host(host).await?;
-        Ok(host.into_iter().flat_map(|host| host.addresses).map(|address| address.now.address.to_string()).collect())
+        let mut found: Vec<_> = host.into_iter().flat_map(|host| host.addresses).map(|address| address.now.address.to_string()).collect();
+        let mut wanted = wanted.to_vec();
+        found.sort_unstable();
+        wanted.sort_unstable();
+        Ok(found == wanted)
     }
 
     /// How long it takes until the agent has these addresses of a host, and no other.
-    pub async fn until(&self, host: &str, wanted: &[String]) -> Result<Duration> {
+    async fn until(&self, host: &str, wanted: &[String]) -> Result<Duration> {
         let began = Instant::now();
-        let mut wanted = wanted.to_vec();
-        wanted.sort_unstable();
-        loop {
-            let mut found = self.addresses(host).await?;
-            found.sort_unstable();
-            if found == wanted {
-                return Ok(began.elapsed());
-            }
-            if began.elapsed() > PATIENCE {
-                bail!("{host}: the agent has {found:?} instead of {wanted:?}: {}", self.said());
-            }
+        while !self.has(host, wanted).await? {
+            ensure!(began.elapsed() < PATIENCE, "the agent does not have {host} at {wanted:?}: {}", self.said());
             tokio::time::sleep(LOOK).await;
         }
+        Ok(began.elapsed())
+    }
+}
+
+/// What becomes of a port, in this order.
+#[derive(Clone, Copy)]
+enum Act {
+    Make,
+    Change,
+    Delete,
+}
+
+const ACTS: [Act; 3] = [Act::Make, Act::Change, Act::Delete];
+
+/// A port that is made, changed and deleted through the API.
+struct Port {
+    /// The server that it says it is of.
+    host: String,
+    id: String,
+}
+
+impl Port {
+    fn new(kind: u32, number: u32) -> Port {
+        Port { host: format!("{:08x}-0000-4000-{kind:04x}-{number:012x}", std::process::id()), id: String::new() }
+    }
+
+    /// Makes, changes or deletes it; the addresses that it has then.
+    async fn act(&mut self, site: &Site, act: Act) -> Result<Vec<String>> {
+        let subnet = |name: &str| Ok::<_, anyhow::Error>(json!({"subnet_id": site.text(&format!("/subnets/{name}"))?}));
+        let (method, path, body) = match act {
+            Act::Make => {
+                let port = json!({"network_id": site.text("/networks/blue")?, "device_id": self.host, "device_owner": "compute:nova",
+                    "fixed_ips": [subnet("blue-4")?]});
+                (Method::POST, "/v2.0/ports".to_owned(), Some(json!({ "port": port })))
+            }
+            Act::Change => {
+                let port = json!({"fixed_ips": [subnet("blue-4")?, subnet("blue-6")?]});
+                (Method::PUT, format!("/v2.0/ports/{}", self.id), Some(json!({ "port": port })))
+            }
+            Act::Delete => (Method::DELETE, format!("/v2.0/ports/{}", self.id), None),
+        };
+        let answer = site.call(method, "network", &path, body).await?;
+        if let Act::Delete = act {
+            return Ok(vec![]);
+        }
+        answer.pointer("/port/id").and_then(|id| id.as_str()).context("a port has an id")?.clone_into(&mut self.id);
+        let fixed = answer.pointer("/port/fixed_ips").and_then(|fixed| fixed.as_array()).context("a port has addresses")?;
+        Ok(fixed.iter().filter_map(|fixed| Some(fixed.get("ip_address")?.as_str()?.to_owned())).collect())
     }
 }
 
 /// A port that is made, gets another address, and is deleted: how long each takes.
-pub async fn round(site: &Site, follower: &Follower, number: u32) -> Result<[Duration; 3]> {
-    let host = format!("{:08x}-0000-4000-8000-{:012x}", std::process::id(), number);
-    let body = json!({"port": {"network_id": site.text("/networks/blue")?, "device_id": host, "device_owner": "compute:nova",
-        "fixed_ips": [{"subnet_id": site.text("/subnets/blue-4")?}]}});
-    let made = site.call(Method::POST, "network", "/v2.0/ports", Some(body)).await?;
-    let created = follower.until(&host, &addresses(&made)?).await?;
-    let id = made.pointer("/port/id").and_then(|id| id.as_str()).context("a port has an id")?.to_owned();
-    let body = json!({"port": {"fixed_ips": [{"subnet_id": site.text("/subnets/blue-4")?}, {"subnet_id": site.text("/subnets/blue-6")?}]}});
-    let changed = site.call(Method::PUT, "network", &format!("/v2.0/ports/{id}"), Some(body)).await?;
-    let changed = follower.until(&host, &addresses(&changed)?).await?;
-    site.call(Method::DELETE, "network", &format!("/v2.0/ports/{id}"), None).await?;
-    let gone = follower.until(&host, &[]).await?;
-    Ok([created, changed, gone])
+pub async fn round(site: &Site, follower: &Follower, number: u32) -> Result<Vec<Duration>> {
+    let mut port = Port::new(0x8000, number);
+    let mut times = Vec::new();
+    for act in ACTS {
+        let addresses = port.act(site, act).await?;
+        times.push(follower.until(&port.host, &addresses).await?);
+    }
+    Ok(times)
 }
 
-fn addresses(port: &serde_json::Value) -> Result<Vec<String>> {
-    let fixed = port.pointer("/port/fixed_ips").and_then(|fixed| fixed.as_array()).context("a port has addresses")?;
-    Ok(fixed.iter().filter_map(|fixed| Some(fixed.get("ip_address")?.as_str()?.to_owned())).collect())
+/// So many ports are made, then changed, then deleted, one after the other with a pause between them: how long each takes, where nobody
+/// waits for one before the next.
+pub async fn spread(site: &Site, follower: &Follower, ports: u32, pause: Duration) -> Result<Vec<Duration>> {
+    let mut ports: Vec<Port> = (0..ports).map(|number| Port::new(0x9000, number)).collect();
+    let mut times = Vec::new();
+    for act in ACTS {
+        let (mut waiting, mut left) = (Vec::new(), ports.iter_mut());
+        loop {
+            if let Some(port) = left.next() {
+                let addresses = port.act(site, act).await?;
+                waiting.push((Instant::now(), port.host.clone(), addresses));
+            } else if waiting.is_empty() {
+                break;
+            }
+            let mut still = Vec::new();
+            for (since, host, addresses) in waiting {
+                if follower.has(&host, &addresses).await? {
+                    times.push(since.elapsed());
+                } else {
+                    ensure!(since.elapsed() < PATIENCE, "the agent does not have {host} at {addresses:?}: {}", follower.said());
+                    still.push((since, host, addresses));
+                }
+            }
+            waiting = still;
+            tokio::time::sleep(pause).await;
+        }
+    }
+    Ok(times)
 }

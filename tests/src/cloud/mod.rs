@@ -4,6 +4,7 @@ pub mod bulk;
 mod check;
 pub mod churn;
 pub mod events;
+pub mod relay;
 pub mod site;
 
 pub use check::main;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollcall_agent::alarm::{Census, Fall, Filter, FlapConfig, Group, Place, Seen, Sights, Size, StormConfig, Turn};
+use rollcall_agent::alarm::{AgentAlarmConfig, Census, Fall, Filter, FlapConfig, Group, Place, Seen, Sights, Size, StormConfig, Turn};
 use rollcall_agent::clock::Mono;
 use rollcall_agent::engine::{Conditioned, Note, Turned};
 use rollcall_agent::policy::Policy;
@@ -14,8 +14,6 @@ use rollcall_agent::unit::{Condition, Verdict};
 
 /// Between two looks at what waits to be told, as in the teller.
 const TICK: Duration = Duration::from_millis(100);
-/// How long the agent must be blind to be told, as is the default of `[agent_alarm]`.
-const HOLD: Duration = Duration::from_secs(3);
 
 /// What was told, and when.
 #[derive(Clone, Debug)]
@@ -58,7 +56,7 @@ impl Ledger {
         Ledger {
             rolls: Rolls::default(),
             filter: Filter::new(StormConfig::default(), FlapConfig::default()),
-            sights: Sights::new(HOLD),
+            sights: Sights::new(AgentAlarmConfig::default().hold),
             networks: networks.map(Arc::from).collect(),
             open: BTreeSet::new(),
             ticked: Mono::default(),

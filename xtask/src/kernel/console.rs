@@ -13,7 +13,7 @@ pub(crate) struct Console {
     /// The program that runs, and how many tests had failed before it.
     running: Option<(String, i64)>,
     /// Programs that ended.
-    ended: u32,
+    ended: usize,
     /// What went wrong beside the tests that failed.
     broken: Vec<String>,
     done: bool,
@@ -70,11 +70,12 @@ impl Console {
         self.tally.print();
     }
 
-    /// Whether all went well.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Whether all went well, with so many programs.
+    pub(crate) fn check(&self, programs: usize) -> Result<()> {
         ensure!(self.broken.is_empty(), "{}", self.broken.join("; "));
         ensure!(self.tally.failed == 0, "{} tests failed", self.tally.failed);
         ensure!(self.done && self.tally.passed > 0, "not a single test ran");
+        ensure!(self.ended == programs, "{} of {programs} test programs ran", self.ended);
         Ok(())
     }
 }
@@ -95,13 +96,14 @@ mod tests {
     #[test]
     fn run_is_good_when_every_program_ended_and_nothing_failed() {
         let console = heard(&format!("rollcall-vm begin xdp\r\n{RESULT}rollcall-vm end xdp 0\r\nrollcall-vm done\r\n"));
-        console.check().unwrap();
-        assert_eq!((console.tally.passed, console.ended), (3, 1));
+        console.check(1).unwrap();
+        assert_eq!(console.tally.passed, 3);
+        assert_eq!(console.check(2).unwrap_err().to_string(), "1 of 2 test programs ran");
     }
 
     #[test]
     fn machine_that_stops_under_way_is_no_success() {
-        let error = |text: &str| heard(text).check().unwrap_err().to_string();
+        let error = |text: &str| heard(text).check(1).unwrap_err().to_string();
         let cut = format!("rollcall-vm begin xdp\n{RESULT}rollcall-vm end xdp 0\nrollcall-vm begin line\ntest a ... ok\n");
         assert!(error(&cut).contains("line did not end"));
         assert!(error(&cut).contains("ended before its tests did"));
@@ -112,10 +114,10 @@ mod tests {
     #[test]
     fn program_that_crashes_is_no_success() {
         let crashed = heard(&format!("rollcall-vm begin xdp\n{RESULT}rollcall-vm end xdp 139\nrollcall-vm done\n"));
-        assert!(crashed.check().unwrap_err().to_string().contains("xdp ended with status 139"));
+        assert!(crashed.check(1).unwrap_err().to_string().contains("xdp ended with status 139"));
         let failed = RESULT.replace("0 failed", "1 failed");
         let failed = heard(&format!("rollcall-vm begin xdp\n{failed}rollcall-vm end xdp 101\nrollcall-vm done\n"));
-        assert_eq!(failed.check().unwrap_err().to_string(), "1 tests failed");
+        assert_eq!(failed.check(1).unwrap_err().to_string(), "1 tests failed");
     }
 
     #[test]

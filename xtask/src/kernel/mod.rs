@@ -28,7 +28,7 @@ pub(crate) fn run(series: &str, filters: &[String]) -> Result<()> {
     let image = image::build(&kernel, &programs, filters)?;
     let outcome = machine::run(&kernel, &image)?;
     outcome.print();
-    outcome.check().with_context(|| format!("on {}", kernel.name))
+    outcome.check(programs.len()).with_context(|| format!("on {}", kernel.name))
 }
 
 /// The programs that this needs, with the packages that have them.

@@ -66,8 +66,9 @@ pub(crate) fn ensure(series: &str) -> Result<Kernel> {
         step::in_path("apt-get") && step::in_path("dpkg-deb"),
         "kernels are taken from Debian's packages, by apt-get and dpkg-deb, which are not in the PATH"
     );
-    if let Ok(kernel) = Lists::system().fetch(series) {
-        return Ok(kernel);
+    match Lists::system().fetch(series) {
+        Ok(kernel) => return Ok(kernel),
+        Err(error) => println!("apt's own lists give no kernel {series} ({error:#}): Debian's are asked"),
     }
     let suite = RELEASES.iter().find(|(kernels, _)| *kernels == series).map_or(NEWEST, |(_, suite)| suite);
     let lists = Lists::of(suite)?;

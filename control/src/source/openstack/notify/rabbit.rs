@@ -25,8 +25,8 @@ const LONGEST: u64 = 4_096;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two attempts at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Between two looks whether an exchange that was not there has come.
-const LOOK: Duration = Duration::from_secs(30);
+/// Between two looks whether an exchange that was not there has come: a service makes it with the first thing that it tells.
+const LOOK: Duration = Duration::from_secs(5);
 /// Messages that are under way to us.
 const PREFETCH: u16 = 256;
 
@@ -61,7 +61,7 @@ pub(super) async fn listen(settings: Settings, source: String, changes: Sender<C
         listener.standing.connected.store(false, Ordering::Relaxed);
         match end {
             End::Unwanted => return,
-            End::Broken(why) => listener.say(&format!("no notifications: {why}; until they come again changes are seen at every interval")),
+            End::Broken(why) => listener.say(&format!("no notifications: {why}; until they come again changes are seen within the interval")),
         }
         if began.elapsed() > PAUSE.1 {
             pause = PAUSE.0;
