@@ -61,7 +61,9 @@ pub(super) async fn listen(settings: Settings, source: String, changes: Sender<C
         listener.standing.connected.store(false, Ordering::Relaxed);
         match end {
             End::Unwanted => return,
-            End::Broken(why) => listener.say(&format!("no notifications: {why}; until they come again changes are seen within the interval")),
+            End::Broken(why) => {
+                listener.say(&format!("no notifications: {why}; until they come again changes are seen within the interval"))
+            }
         }
         if began.elapsed() > PAUSE.1 {
             pause = PAUSE.0;
