@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::StatusCode;
 use rollcall_agent::api::{HostDetail, Status};
+use rollcall_agent::table::Table;
 use tokio::process::{Child, Command};
 
 use crate::netns::Namespace;
@@ -18,6 +19,9 @@ use crate::programs;
 
 /// `USER_HZ`: what `/proc/PID/stat` counts in, the same on every architecture that Rust runs on (`proc(5)`).
 const TICKS_PER_SECOND: u64 = 100;
+
+/// How long an agent may take to follow a table.
+const FOLLOWS: Duration = Duration::from_secs(120);
 
 /// A running agent. Dropping it kills the process.
 pub struct Agent {
@@ -111,6 +115,14 @@ impl Agent {
         let (status, body) = self.get("/v1/status").await?;
         ensure!(status.is_success(), "GET /v1/status: {status}: {body}");
         serde_json::from_str(&body).with_context(|| format!("GET /v1/status answered {body}"))
+    }
+
+    /// `PUT /v1/table`: returns when the agent follows it.
+    pub async fn push(&self, table: &Table) -> Result<()> {
+        let put = self.client.put(format!("{}/v1/table", self.base)).body(table.bytes().to_vec()).timeout(FOLLOWS);
+        let answer = put.send().await.context("PUT /v1/table")?;
+        ensure!(answer.status().is_success(), "the table was refused: {}", answer.text().await?);
+        Ok(())
     }
 
     /// `GET /v1/hosts/{id}`: `None` where the agent does not know the host.

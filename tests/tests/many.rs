@@ -70,9 +70,7 @@ fn whole_networks_of_sixty_four_go_dark_and_come_back_and_no_other_verdict_turns
     let labs: Vec<Lab> = (0..NETWORKS).map(|network| Lab::scratch(&format!("many-{network}"), CLOUD, Mode::Native).unwrap()).collect();
     let folder = tempfile::tempdir().unwrap();
     let home = labs[0].agent();
-    let receiver = home.block_on(Receiver::start()).unwrap();
     let mut settings = format!("listen = \"{LISTEN}\"\nstate_directory = {:?}\n", folder.path().join("state"));
-    writeln!(settings, "[[route]]\nname = \"oncall\"\ntype = \"webhook\"\nurl = \"{}\"", receiver.url()).unwrap();
     let mut writer = Writer::new();
     let policy = writer.policy(Policy {
         name: "near".into(),
@@ -99,13 +97,13 @@ fn whole_networks_of_sixty_four_go_dark_and_come_back_and_no_other_verdict_turns
         }
     }
     let (config, log) = (folder.path().join("agent.toml"), folder.path().join("agent.log"));
-    fs::write(&config, settings).unwrap();
     let table = writer.finish().unwrap();
     home.block_on(async {
+        let receiver = Receiver::start().await?;
+        writeln!(settings, "[[route]]\nname = \"oncall\"\ntype = \"webhook\"\nurl = \"{}\"", receiver.url())?;
+        fs::write(&config, settings)?;
         let agent = Agent::start(&home, &config, LISTEN, &log).await?;
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-        let answer = client.put(format!("{}/v1/table", agent.url())).body(table.bytes().to_vec()).send().await?;
-        ensure!(answer.status().is_success(), "{}", answer.text().await?);
+        agent.push(&table).await?;
         until_dark(&agent, &[], &[], &log).await?;
         let dark = [0, 7, 63];
         let all = |network: usize, dead: bool| {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::bulk;
 use super::churn::{self, Churn};
-use super::events::{Follower, round, spread};
+use super::events::{Follower, Proxy, round, spread};
 use super::site::Site;
 
 /// The platform's side against a cloud of real services (`cargo xtask cloud up`), and an hour of churn by a simulated clock.
@@ -59,7 +59,7 @@ async fn run(options: &Options) -> Result<bool> {
     say("a hundred thousand ports as JSON");
     let bulk = tokio::task::spawn_blocking(|| bulk::run(100_000)).await??;
     say("listing all, as the account of the least rights");
-    let (ports, listed, compiled) = listing(&site).await?;
+    let Steps { ports, listed, compiled, pushed } = steps(&site).await?;
     say("an hour of churn by a simulated clock");
     let Churn { acts, deaths, wrong, missed, .. } = tokio::task::spawn_blocking(|| churn::run(1, Duration::from_secs(3_600))).await??;
     say(&format!("{} changes, with notifications", options.changes));
@@ -77,7 +77,12 @@ async fn run(options: &Options) -> Result<bool> {
         bulk.took.as_secs_f64(),
         mebibytes(bulk.peak)
     );
-    println!("{ports} ports: listed in {:.1} s, joined and compiled in {:.3} s", listed.as_secs_f64(), compiled.as_secs_f64());
+    println!(
+        "{ports} ports: listed in {:.1} s, joined and compiled in {:.3} s, pushed in {:.3} s",
+        listed.as_secs_f64(),
+        compiled.as_secs_f64(),
+        pushed.as_secs_f64()
+    );
     let [p50, p99, longest] = [0.5, 0.99, 1.0].map(|share| quantile(&times, share));
     let [polled_p50, polled_p99, polled_longest] = [0.5, 0.99, 1.0].map(|share| quantile(&polled, share));
     println!("{} changes with notifications: p50 {} ms, p99 {} ms, longest {} ms", times.len(), ms(p50), ms(p99), ms(longest));
@@ -91,7 +96,8 @@ async fn run(options: &Options) -> Result<bool> {
     );
     println!("an hour of churn: {acts} acts of owners, {deaths} deaths: {wrong} wrong alarms, {missed} missed");
     if options.json {
-        let figures = json!({"ports": ports, "listed_s": seconds(listed), "compiled_s": seconds(compiled), "changes": times.len(),
+        let figures = json!({"ports": ports, "listed_s": seconds(listed), "compiled_s": seconds(compiled), "pushed_s": seconds(pushed),
+            "changes": times.len(),
             "event_p50_ms": ms(p50), "event_p99_ms": ms(p99), "event_max_ms": ms(longest), "polled_changes": polled.len(),
             "polled_interval_s": seconds(options.interval), "polled_p50_s": seconds(polled_p50), "polled_p99_s": seconds(polled_p99),
             "polled_max_s": seconds(polled_longest),
@@ -101,8 +107,18 @@ async fn run(options: &Options) -> Result<bool> {
     Ok(wrong == 0 && missed == 0)
 }
 
-/// How many ports there are; how long the services take to list them with their servers, and we to make a table of them.
-async fn listing(site: &Site) -> Result<(u64, Duration, Duration)> {
+/// How many ports there are, and what each step takes from the services to the agent.
+struct Steps {
+    ports: u64,
+    /// The services list ports and servers.
+    listed: Duration,
+    /// We make a table of them.
+    compiled: Duration,
+    /// An agent has it and follows it.
+    pushed: Duration,
+}
+
+async fn steps(site: &Site) -> Result<Steps> {
     let mut source = OpenStack::new(site.settings("monitor")?).map_err(|error| anyhow::anyhow!("{error}"))?;
     let began = Instant::now();
     source.list(&mut |_| {}).await.map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -110,8 +126,13 @@ async fn listing(site: &Site) -> Result<(u64, Duration, Duration)> {
     // The join is a part of what was measured so far; it is a hundredth of it.
     let began = Instant::now();
     let listing = source.known().context("it was listed")?;
-    churn::table(&listing.hosts, b"[defaults]\ninterval = \"10s\"\n", 1)?;
-    Ok((site.count("ports")?, listed, began.elapsed()))
+    let table = churn::table(&listing.hosts, b"[defaults]\ninterval = \"10s\"\n", 1)?;
+    let compiled = began.elapsed();
+    let folder = tempfile::tempdir()?;
+    let proxy = Proxy::start(site, folder.path()).await?;
+    let began = Instant::now();
+    proxy.agent.push(&table).await?;
+    Ok(Steps { ports: site.count("ports")?, listed, compiled, pushed: began.elapsed() })
 }
 
 /// The time within which that share of sorted ones lies.

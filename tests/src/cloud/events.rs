@@ -24,18 +24,16 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long a change may take, or a first table.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// An agent in a lab, and a controller that follows a cloud.
-pub struct Follower {
-    /// The agent; its API is on loopback, its network in the lab.
+/// An agent in a lab; its API is on loopback, the network `blue` in the lab.
+pub struct Proxy {
+    /// The agent.
     pub agent: Agent,
-    sync: Child,
-    log: PathBuf,
     _lab: Lab,
 }
 
-impl Follower {
-    /// Starts both, and waits until the agent runs the first table.
-    pub async fn start(site: &Site, folder: &Path, interval: &str, notifications: bool) -> Result<Follower> {
+impl Proxy {
+    /// Starts it, without a table.
+    pub async fn start(site: &Site, folder: &Path) -> Result<Proxy> {
         let network = site.text("/networks/blue")?;
         let lab = Lab::scratch("cloud", Cloud { on_link: 10, routed: 0 }, Mode::Generic)?;
         let (config, state) = (folder.join("agent.toml"), folder.join("state"));
@@ -48,6 +46,22 @@ impl Follower {
             ),
         )?;
         let agent = Agent::start_by(Program::new(programs::path(programs::AGENT)?), &config, LISTEN, &folder.join("agent.log")).await?;
+        Ok(Proxy { agent, _lab: lab })
+    }
+}
+
+/// An agent in a lab, and a controller that follows a cloud.
+pub struct Follower {
+    proxy: Proxy,
+    sync: Child,
+    log: PathBuf,
+}
+
+impl Follower {
+    /// Starts both, and waits until the agent runs the first table.
+    pub async fn start(site: &Site, folder: &Path, interval: &str, notifications: bool) -> Result<Follower> {
+        let network = site.text("/networks/blue")?;
+        let proxy = Proxy::start(site, folder).await?;
         std::fs::write(folder.join("policies.toml"), "[defaults]\ninterval = \"10s\"\n")?;
         let listens = if notifications {
             format!("[source.notifications]\nurl_file = {:?}\n", site.text("/rabbit/url_file")?)
@@ -62,7 +76,7 @@ impl Follower {
                  [[source]]\ntype = \"openstack\"\nname = \"cloud\"\ncloud = \"monitor\"\nclouds_file = {:?}\n{listens}\
                  [[agent]]\nname = \"here\"\nurl = \"{}\"\nnetworks = [\"{network}\"]\n",
                 site.clouds_file()?,
-                agent.url()
+                proxy.agent.url()
             ),
         )?;
         let log = folder.join("sync.log");
@@ -70,9 +84,9 @@ impl Follower {
         let mut command = Command::new(programs::path(programs::CONTROL)?);
         command.arg("sync").arg("--config").arg(&sync).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).kill_on_drop(true);
         let sync = command.spawn().context("cannot start rollcall sync")?;
-        let mut follower = Follower { agent, sync, log, _lab: lab };
+        let mut follower = Follower { proxy, sync, log };
         let began = Instant::now();
-        while follower.agent.status().await?.addresses == 0 {
+        while follower.proxy.agent.status().await?.addresses == 0 {
             ensure!(began.elapsed() < PATIENCE, "the agent got no table: {}", follower.said());
             ensure!(follower.sync.try_wait()?.is_none(), "rollcall sync has ended: {}", follower.said());
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -97,7 +111,7 @@ impl Follower {
 
     /// Whether the agent has these addresses of a host, and no other; none: it does not know it.
     async fn has(&self, host: &str, wanted: &[String]) -> Result<bool> {
-        let host = self.agent.host(host).await?;
+        let host = self.proxy.agent.host(host).await?;
         let mut found: Vec<_> = host.into_iter().flat_map(|host| host.addresses).map(|address| address.now.address.to_string()).collect();
         let mut wanted = wanted.to_vec();
         found.sort_unstable();

@@ -113,9 +113,7 @@ impl Stage<'_> {
                 writer.address(row, &network.name, address, host.mac.filter(|_| !network.without_macs), policy);
             }
         }
-        let table = writer.finish()?;
-        let answer = self.client.put(format!("{}/v1/table", self.agent.url())).body(table.bytes().to_vec()).send().await?;
-        ensure!(answer.status().is_success(), "the table was refused: {}", answer.text().await?);
+        self.agent.push(&writer.finish()?).await?;
         let start = Instant::now();
         let (mut events, mut failures) = (self.scenario.at.iter().peekable(), Vec::new());
         for expectation in &self.scenario.expect {

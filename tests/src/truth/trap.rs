@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rollcall_agent::policy::{Method, Policy};
 use rollcall_agent::table::Writer;
 use rollcall_agent::unit::Verdict;
@@ -64,9 +64,7 @@ fn rollcall(lab: &Lab, cloud: Cloud) -> Result<Word> {
             let row = writer.host(&host.id, &host.name, host.project, host.tags);
             writer.address(row, NETWORK, host.address.into(), host.mac, policy);
         }
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        let answer = client.put(format!("{}/v1/table", agent.url())).body(writer.finish()?.bytes().to_vec()).send().await?;
-        ensure!(answer.status().is_success(), "the table was refused: {}", answer.text().await?);
+        agent.push(&writer.finish()?).await?;
         until(&agent, Verdict::Up).await?;
         lab.fleet().change(1, |behaviour| behaviour.with(Behaviour::DEAD, true).with(Behaviour::PROXIED, true));
         until(&agent, Verdict::Down).await
