@@ -13,6 +13,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -22,6 +23,9 @@ use rollcall_agent_ebpf::fleet::{AGENT, Cloud, GATEWAY, PREFIX_LENGTH, V6_LINK_L
 
 use crate::fleet::{Fleet, LINK, Mode, Program};
 use crate::netns::{self, Namespace};
+
+/// How long the kernel may take to take a program off.
+const UNPLUGGED: Duration = Duration::from_secs(30);
 
 /// The agent's interface.
 pub const AGENT_INTERFACE: &str = "rc-agent";
@@ -140,7 +144,14 @@ impl Lab {
     /// Takes the fleet's program off its interface; it stays loaded, and nobody answers any more.
     pub fn unplug_fleet(&self) -> Result<()> {
         let pin = self.name.pins().join(LINK);
-        fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))
+        fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+        // The kernel takes it off when it comes to it (bpf_link_put in kernel/bpf/syscall.c).
+        let began = Instant::now();
+        while Self::xdp_mode(&self.fleet_side(), FLEET_INTERFACE)?.is_some() {
+            ensure!(began.elapsed() < UNPLUGGED, "the fleet's program is still on {FLEET_INTERFACE}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// In which mode an XDP program runs on one of the lab's interfaces, if one does.

@@ -19,7 +19,7 @@ fn frames_that_the_driver_drops_make_unknown_and_tell_nobody() {
         stage.until(&mut agent, Verdict::Unknown, 40).await?;
         a_while().await;
         let status = agent.status().await?;
-        assert_eq!((status.verdicts["unknown"], status.verdicts["down"], status.misses), (40, 0, 0), "{}", stage.log());
+        assert_eq!((status.verdicts["unknown"], status.verdicts["down"], status.misses), (40, 0, 0), "{status:?}\n{}", stage.log());
         let reason = agent.host("vm-000001").await?.and_then(|host| host.addresses[0].now.reason);
         assert_eq!(reason, Some(Blind::SendError));
         let (_, metrics) = agent.get("/metrics").await?;
