@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
 use crate::screen::printable;
+use crate::source::secret::only_ours;
 
 /// Which agent, and by what right.
 #[derive(Args, Clone, Debug)]
@@ -49,6 +50,7 @@ impl Client {
             None => None,
             Some(path) => {
                 let what = || format!("token file {}", path.display());
+                only_ours(path).context("--token-file")?;
                 let text = std::fs::read_to_string(path).with_context(what)?;
                 let mut value = header::HeaderValue::from_str(&format!("Bearer {}", text.trim()))
                     .map_err(|_| anyhow!("it holds what no HTTP header can carry: one line of printable ASCII is allowed"))
@@ -149,7 +151,7 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         request.send().await.map_err(|error| {
-            let hint = format!("no answer from the agent at {} (is it running? another one: --agent URL)", self.agent);
+            let hint = format!("no answer from the agent at {} (is it running, and is that its URL?)", self.agent);
             Failure::Unreachable(anyhow!(root_cause(&error)).context(hint))
         })
     }
@@ -162,7 +164,7 @@ impl Client {
         }
         let mut text = format!("the agent at {} refuses ({status}): {}", self.agent, describe(problem(response).await));
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            text.push_str(" (give its token by --token-file FILE or ROLLCALL_TOKEN_FILE)");
+            text.push_str(" (give its token by --token-file FILE or ROLLCALL_TOKEN_FILE; sync: token_file of the agent)");
         }
         Err(Failure::Refused(anyhow!(text)))
     }

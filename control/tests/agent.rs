@@ -220,7 +220,14 @@ fn a_token_is_sent_from_its_file_and_asked_for_where_it_is_missing() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("the token is wrong\n  one detail") && error.contains("--token-file"), "{error}");
-    std::fs::write(bench.directory.path().join("token"), "secret\n").unwrap();
+    let token = bench.directory.path().join("token");
+    std::fs::write(&token, "secret\n").unwrap();
+    let mode = |mode| std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o644);
+    let output = bench.run(&["push", "-f", "h", "-p", "p", "--token-file", "token"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("--token-file") && error.contains("chmod 600 token") && !error.contains("secret\n"), "{error}");
+    mode(0o600);
     bench.good(&["push", "-f", "h", "-p", "p", "--token-file", "token"]);
 }
 

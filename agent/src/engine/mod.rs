@@ -40,7 +40,6 @@ pub use self::note::{Conditioned, Note, Sight, Turned};
 use self::send::Batch;
 use self::sight::Overload;
 use crate::clock::{self, Clock, Mono};
-use crate::namespace::Namespace;
 use crate::priority;
 use crate::reply::{Arrays, Program};
 use crate::roster::{Assignment, Plan, Roster};
@@ -127,8 +126,6 @@ impl Seldom {
 /// The engine.
 pub struct Engine {
     clock: Clock,
-    /// Where its thread began; the threads of a simulation never leave.
-    home: Option<Namespace>,
     program: Program,
     arrays: Arc<Arrays>,
     /// What the slots mean.
@@ -189,7 +186,6 @@ impl Engine {
         let suspended = clock.boot_time().since(now);
         Engine {
             clock,
-            home: None,
             program,
             arrays,
             roster: Arc::default(),
@@ -226,7 +222,6 @@ impl Engine {
     /// Turns until `stop` is set. Dropping the engine afterwards detaches the program and closes the sockets.
     pub fn run(mut self, commands: &Commands<Command>, stop: &AtomicBool) {
         priority::come_first();
-        self.home = Namespace::current().ok();
         let mut next = self.clock.now();
         self.start(next);
         while !stop.load(Ordering::Relaxed) {

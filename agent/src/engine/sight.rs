@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::attach::{Attached, Attachment};
 use super::{Engine, Note, Sight};
 use crate::clock::Mono;
-use crate::namespace::Namespace;
+use crate::namespace;
 use crate::roster::Assignment;
 use crate::unit::{Blind, Family};
 
@@ -137,7 +137,7 @@ impl Engine {
         self.program.detach(number);
         self.detached(number, &anyhow::Error::msg("its network namespace is gone"), now);
         // A thread keeps the namespace that it is in. Staying is no harm but that.
-        let _ = self.home.as_ref().map(Namespace::enter);
+        let _ = namespace::go_home();
     }
 
     /// The interface of a network appeared, was made anew, or has another MAC, other addresses or another gateway. Whether the network is

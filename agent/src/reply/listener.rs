@@ -18,9 +18,9 @@ use tracing::error;
 
 use super::arrays::{Arrays, load};
 use crate::clock::{self, Mono};
-use crate::priority;
 use crate::unit::Mac;
 use crate::wire::{HearingSocket, Letterbox};
+use crate::{namespace, priority};
 
 /// How long the thread waits for frames: so old may a horizon be on an idle network.
 const WAIT_MS: u16 = 5;
@@ -144,6 +144,8 @@ impl Drop for Listener {
 impl Shared {
     fn listen(&self) {
         priority::come_first();
+        // Whoever wanted the first socket may be in a namespace that goes. Staying there is no harm but that it is kept.
+        let _ = namespace::go_home();
         let mut letterbox = Letterbox::default();
         while !self.stop.load(Ordering::Relaxed) {
             let ears = lock(&self.ears).clone();

@@ -12,6 +12,7 @@ use axum::routing::post;
 use rollcall_agent::alarm::{Change, Down, Key, Matter, Recovery, RouteConfig, RouteReport, Service, Subject};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What the receiver saw and how it answers.
@@ -21,8 +22,7 @@ pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     /// The bodies that were acknowledged.
     pub(crate) accepted: Arc<Mutex<Vec<Value>>>,
-    /// All POSTs.
-    pub(crate) posts: Arc<Mutex<u32>>,
+    stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -30,18 +30,25 @@ pub(crate) struct Receiver {
 struct Desk {
     answer: Arc<Answer>,
     accepted: Arc<Mutex<Vec<Value>>>,
-    posts: Arc<Mutex<u32>>,
 }
 
 impl Receiver {
     pub(crate) async fn start(port: u16, answer: impl Fn(&HeaderMap, &Value) -> (StatusCode, String) + Send + Sync + 'static) -> Receiver {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let desk = Desk { answer: Arc::new(answer), accepted: Arc::default(), posts: Arc::default() };
-        let (accepted, posts) = (desk.accepted.clone(), desk.posts.clone());
+        let desk = Desk { answer: Arc::new(answer), accepted: Arc::default() };
+        let accepted = desk.accepted.clone();
         let app = Router::new().route("/in", post(take)).with_state(desk);
-        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Receiver { address, accepted, posts, task }
+        let (stop, mut stopped) = watch::channel(false);
+        let stopped = async move { drop(stopped.wait_for(|stop| *stop).await) };
+        let task = tokio::spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stopped).await.unwrap() });
+        Receiver { address, accepted, stop, task }
+    }
+
+    /// Ends it, with all its connections.
+    pub(crate) async fn close(mut self) {
+        self.stop.send_replace(true);
+        (&mut self.task).await.unwrap();
     }
 
     pub(crate) async fn always(status: StatusCode) -> Receiver {
@@ -64,7 +71,6 @@ impl Drop for Receiver {
 }
 
 async fn take(State(desk): State<Desk>, headers: HeaderMap, axum::Json(body): axum::Json<Value>) -> (StatusCode, String) {
-    *desk.posts.lock().unwrap() += 1;
     let answer = (desk.answer)(&headers, &body);
     if answer.0.is_success() {
         desk.accepted.lock().unwrap().push(body);

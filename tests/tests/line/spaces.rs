@@ -3,9 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
+use anyhow::Result;
 use rollcall_agent::policy::{Method, Policy};
 use rollcall_agent::table::{Table, Writer};
 use rollcall_agent::unit::Verdict;
+use rollcall_tests::agent::Agent;
 use rollcall_tests::fleet::Mode;
 use rollcall_tests::lab::AGENT_INTERFACE;
 use rollcall_tests::population::{self, NETWORK};
@@ -65,12 +67,12 @@ fn same_addresses_in_two_namespaces_are_two_addresses() {
 fn interfaces_that_cannot_be_told_apart_in_the_driver_are_told_apart_by_sockets() {
     // The network that comes second in the configuration: without an XDP program at the agent's end its fleet must answer in the
     // generic path.
-    let Some(stage) = Stage::new("twin", cloud(HOSTS, 0), Mode::Generic) else { return };
-    let Some(other) = Stage::new("twin-far", cloud(HOSTS, 0), Mode::Native) else { return };
+    let Some(stage) = Stage::choosing("twin", cloud(HOSTS, 0)) else { return };
+    let Some(mut other) = Stage::new("twin-far", cloud(HOSTS, 0), Mode::Generic) else { return };
     let far = other.lab.agent();
     stage.play(async {
-        let settings = format!("[[network]]\nname = \"far\"\ninterface = \"{AGENT_INTERFACE}\"\nnamespace = \"{}\"\n", far.name());
-        let mut agent = stage.agent(None, &settings).await?;
+        let second = format!("[[network]]\nname = \"far\"\ninterface = \"{AGENT_INTERFACE}\"\nnamespace = \"{}\"\n", far.name());
+        let mut agent = stage.agent_with(None, "", &second).await?;
         stage.push(&agent, &table(&stage)).await?;
         stage.until(&mut agent, Verdict::Up, 2 * u64::from(HOSTS)).await?;
         assert_eq!(agent.status().await?.networks[1].receive, "socket", "{}", stage.log());
@@ -80,7 +82,10 @@ fn interfaces_that_cannot_be_told_apart_in_the_driver_are_told_apart_by_sockets(
         other.lab.fleet().kill(3);
         stage.until(&mut agent, Verdict::Down, 1).await?;
         stage.until_host(&agent, "far-3", Verdict::Down).await?;
-        Ok(())
+        // Who hears for the sockets began while the first of them was opened, over there.
+        let inode = nix::sys::stat::stat(&far.path())?.st_ino;
+        other.lab.demolish()?;
+        until_let_go(&stage, &agent, inode).await
     });
 }
 
@@ -110,20 +115,26 @@ fn namespace_that_comes_later_is_taken_up_and_one_that_goes_is_let_go() {
         let inode = nix::sys::stat::stat(&far.path())?.st_ino;
         other.lab.demolish()?;
         stage.until(&mut agent, Verdict::Unknown, HOSTS.into()).await?;
+        until_let_go(&stage, &agent, inode).await?;
         let began = std::time::Instant::now();
-        loop {
-            let (kept, there) = (in_use(agent.pid(), inode), here.ip(["link", "show", "dev", "rc-here"]).is_ok());
-            if !kept && !there {
-                break;
-            }
-            let by = if kept { "the agent has it open" } else { "its end of a pair is there" };
-            assert!(began.elapsed() < CLEANUP, "the namespace is kept: {by}\n{}", stage.log());
+        while here.ip(["link", "show", "dev", "rc-here"]).is_ok() {
+            assert!(began.elapsed() < CLEANUP, "the namespace is kept: its end of a pair is there\n{}", stage.log());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         a_while().await;
         assert_eq!(receiver.arrivals().len(), 0, "{:?}", receiver.arrivals().first());
         Ok(())
     });
+}
+
+/// Waits until the agent keeps a network namespace no more.
+async fn until_let_go(stage: &Stage, agent: &Agent, inode: u64) -> Result<()> {
+    let began = std::time::Instant::now();
+    while in_use(agent.pid(), inode) {
+        assert!(began.elapsed() < Duration::from_secs(30), "the agent keeps the namespace\n{}", stage.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }
 
 /// Whether a process has a network namespace open, or a thread in it.
