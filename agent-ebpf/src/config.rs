@@ -1,8 +1,12 @@
-//! `CONFIG[0]` and `NETWORKS`: what the program must know of the agent as a whole.
+//! `CONFIG[0]`, `NETWORKS` and `PASSED`: what the program must know of the agent as a whole, and the agent of the program.
 //!
 //! An entry of `NETWORKS` is three words: the interface and its network, the VLAN tags under which frames of that network
 //! come, and the interface's MAC (first byte lowest). Interfaces of two network namespaces may have one number: the MAC tells
 //! them apart.
+//!
+//! `PASSED[network]` is the time of the monotonic clock, in nanoseconds, at which an ARP reply or neighbour advertisement to the agent was
+//! last passed on to the kernel's stack. The agent hears those by a socket: one that did not come by the program shows that the program
+//! is not asked any more.
 
 use crate::frame::eth;
 

@@ -21,7 +21,7 @@ pub mod run;
 pub mod target;
 
 /// Version of everything in this crate that both sides must agree on.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Highest slot number plus one: `INDEX` keeps a slot in 24 bits, and 0 means empty.
 pub const SLOTS_MAX: u32 = (1 << 24) - 1;

@@ -21,6 +21,8 @@ pub const V6: u8 = 1 << 2;
 pub const BOTH: u8 = 1 << 3;
 /// Flag, beside [`BOTH`]: pinged through the gateway of its family, whose MAC stands in `RUN`.
 pub const FAR: u8 = 1 << 4;
+/// Flag: no list gives the MAC, the agent learned it. The programs do not look at it.
+pub const LEARNED: u8 = 1 << 5;
 
 /// One address as the kernel side sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub struct Target {
     pub nonce: u32,
     /// How long a reply may take, in milliseconds.
     pub timeout_ms: u16,
-    /// [`LIVE`], [`ARP`], [`V6`], [`BOTH`], [`FAR`].
+    /// [`LIVE`], [`ARP`], [`V6`], [`BOTH`], [`FAR`], [`LEARNED`].
     pub flags: u8,
 }
 

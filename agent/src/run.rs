@@ -113,7 +113,7 @@ pub async fn run(config: Config) -> Result<()> {
     let serve = axum::serve(listener, server::router(Arc::new(agent)))
         .with_graceful_shutdown(async move { drop(ends.wait_for(|stopping| *stopping).await) });
     let mut server = tokio::spawn(serve.into_future());
-    let watcher = tokio::spawn(watch.follow(commands));
+    let watcher = tokio::spawn(watch.follow(commands, view.clone()));
     let keep = tokio::spawn(keep_verdicts(state.clone(), view.clone()));
     let tidy = tokio::spawn(keep_tidy(register));
     info!(target: "agent", listen = %config.listen, state_directory = %config.state_directory.display(), "rollcall-agent {} is ready", env!("CARGO_PKG_VERSION"));

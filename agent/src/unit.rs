@@ -168,11 +168,13 @@ pub enum Blind {
     NoSource,
     /// Nobody in the network answers any more, not even a gateway or a canary: the agent may be deaf.
     Silent,
+    /// Answers reach the interface and pass the receiver by, or are lost on the way through it.
+    Deaf,
 }
 
 impl Blind {
     /// All reasons.
-    pub const ALL: [Blind; 8] = [
+    pub const ALL: [Blind; 9] = [
         Blind::LinkDown,
         Blind::SendError,
         Blind::NoMac,
@@ -181,6 +183,7 @@ impl Blind {
         Blind::Overload,
         Blind::NoSource,
         Blind::Silent,
+        Blind::Deaf,
     ];
 
     /// The kebab-case name, as in the API.
@@ -194,6 +197,7 @@ impl Blind {
             Blind::Overload => "overload",
             Blind::NoSource => "no-source",
             Blind::Silent => "silent",
+            Blind::Deaf => "deaf",
         }
     }
 }

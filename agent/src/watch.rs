@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use crossbeam_channel::Sender;
@@ -20,11 +20,15 @@ use crate::link::{Interface, Links, News};
 use crate::namespace::{self, Namespace};
 use crate::offload;
 use crate::packet::Sender as ProbeSender;
-use crate::reply::Program;
+use crate::reply::{Program, Receive};
+use crate::unit::Blind;
+use crate::view::View;
 use crate::wire::{NeighbourSocket, Socket};
 
 /// Between two looks at the interfaces: the kernel's news can be lost when very many come at once, and of namespaces there are none.
 const LOOK: Duration = Duration::from_secs(5);
+/// A receiver that is deaf again so soon after it was attached anew is no good: the next way down is taken.
+const DEAF_AGAIN: Duration = Duration::from_secs(600);
 
 type SpaceNews = Pin<Box<dyn Stream<Item = (usize, News)> + Send>>;
 
@@ -53,6 +57,8 @@ struct Port {
     attached: Option<Place>,
     /// Says whether the engine could attach to it, once it has tried.
     outcome: Option<oneshot::Receiver<()>>,
+    /// When it was last attached anew because its receiver was deaf.
+    deaf: Option<Instant>,
 }
 
 /// An interface, and what probes take from it: when any of that changes the network is attached anew.
@@ -63,10 +69,15 @@ struct Place {
     sender: ProbeSender,
     on_link: Vec<(IpAddr, u8)>,
     gateways: [Option<IpAddr>; 2],
+    /// VLANs are on the interface, and its driver takes the tags out of frames before XDP sees them.
+    tags_are_hidden: bool,
 }
 
 impl Place {
-    fn of(network: &NetworkConfig, interface: &Interface) -> Self {
+    fn of(network: &NetworkConfig, interface: &Interface, config: &Config) -> Self {
+        // A driver that does not know the question hides nothing.
+        let strips =
+            || interface.namespace.within(|| offload::strips_vlan_tags(&interface.name)).is_ok_and(|strips| strips.unwrap_or(false));
         let on_link = match &network.on_link {
             Some(prefixes) => prefixes.iter().map(|Prefix(address, length)| (*address, *length)).collect(),
             None => own_addresses(network, interface).to_vec(),
@@ -78,6 +89,7 @@ impl Place {
             sender: sender(network, interface),
             on_link,
             gateways: [network.gateway.map(IpAddr::V4).or(v4), network.gateway_v6.map(IpAddr::V6).or(v6)],
+            tags_are_hidden: has_vlans(network, config) && strips(),
         }
     }
 }
@@ -100,7 +112,7 @@ impl Watch {
                     space
                 }
             };
-            watch.ports.push(Port { space, attached: None, outcome: None });
+            watch.ports.push(Port { space, attached: None, outcome: None, deaf: None });
         }
         Ok(watch)
     }
@@ -133,15 +145,16 @@ impl Watch {
                 return absent();
             }
         };
-        let (namespace, found) = (interface.namespace.clone(), Place::of(network, &interface));
+        let (namespace, found) = (interface.namespace.clone(), Place::of(network, &interface, &self.config));
         let attachment = open_sockets(network, interface, found.clone(), &self.config)?;
         let attached = namespace.within(|| attachment.attach(number, program)).context("cannot enter a network namespace")??;
         self.ports[place].attached = Some(found);
         Ok(attached)
     }
 
-    /// Tells the engine of carriers that come and go, and has it attach to interfaces that appear or were made anew.
-    pub async fn follow(mut self, commands: Sender<Command>) {
+    /// Tells the engine of carriers that come and go, and has it attach to interfaces that appear or were made anew, and again where the
+    /// view shows that its receiver is deaf.
+    pub async fn follow(mut self, commands: Sender<Command>, view: Arc<View>) {
         let mut every = tokio::time::interval(LOOK);
         loop {
             let heard = tokio::select! {
@@ -153,7 +166,7 @@ impl Watch {
                     for number in 0..self.ports.len() {
                         if self.ports[number].space == space && self.config.networks[number].interface == news.interface {
                             match news.present {
-                                true => self.see_carrier(number, news.index, news.running, &commands).await,
+                                true => self.see_carrier(number, &news, &commands, &view).await,
                                 false => self.miss(number, &commands),
                             }
                         }
@@ -162,7 +175,7 @@ impl Watch {
                 None => {
                     self.look_at_spaces(&commands);
                     for number in 0..self.ports.len() {
-                        self.see(number, &commands).await;
+                        self.see(number, &commands, &view).await;
                     }
                 }
             }
@@ -201,20 +214,21 @@ impl Watch {
         }
     }
 
-    /// The interface of a network has, or has lost, its carrier.
-    async fn see_carrier(&mut self, number: usize, index: u32, running: bool, commands: &Sender<Command>) {
+    /// The interface of a network has, or has lost, its carrier; or its driver's offloads changed.
+    async fn see_carrier(&mut self, number: usize, news: &News, commands: &Sender<Command>, view: &View) {
         let port = &self.ports[number];
         let namespace = self.spaces[port.space].links.as_ref().map(|links| links.namespace().id());
-        let known = port.attached.as_ref().is_some_and(|place| place.index == index && Some(place.namespace) == namespace);
+        let known = port.attached.as_ref().is_some_and(|place| place.index == news.index && Some(place.namespace) == namespace);
         if known {
-            let _ = commands.send(Command::Link { network: number as u16, running });
-        } else if running {
-            self.see(number, commands).await;
+            let _ = commands.send(Command::Link { network: number as u16, running: news.running });
+        }
+        if news.running && (!known || has_vlans(&self.config.networks[number], &self.config)) {
+            self.see(number, commands, view).await;
         }
     }
 
     /// Looks at the interface of a network, and has the engine attach to it where it is new, or another one than it was.
-    async fn see(&mut self, number: usize, commands: &Sender<Command>) {
+    async fn see(&mut self, number: usize, commands: &Sender<Command>, view: &View) {
         let (port, network) = (&mut self.ports[number], &self.config.networks[number]);
         let Some(links) = &self.spaces[port.space].links else { return };
         let Ok(interface) = links.interface(&network.interface).await else { return self.miss(number, commands) };
@@ -225,9 +239,10 @@ impl Watch {
                 Err(oneshot::error::TryRecvError::Closed) => (port.attached, port.outcome) = (None, None),
             }
         }
-        let (place, running) = (Place::of(network, &interface), interface.running);
+        let (place, running) = (Place::of(network, &interface, &self.config), interface.running);
         let known = port.attached.as_ref().is_some_and(|before| (before.namespace, before.index) == (place.namespace, place.index));
-        if port.attached.as_ref() == Some(&place) || known && !running {
+        let deaf = port.outcome.is_none() && view.networks.get(number).is_some_and(|network| network.blind() == Some(Blind::Deaf));
+        if port.attached.as_ref() == Some(&place) && !deaf || known && !running {
             let _ = commands.send(Command::Link { network: number as u16, running });
             return;
         }
@@ -235,9 +250,15 @@ impl Watch {
             return;
         }
         match open_sockets(network, interface, place.clone(), &self.config) {
-            Ok(attachment) => {
-                if known {
-                    info!(target: "wire", network = %network.name, interface = %network.interface, "the interface has another MAC, other addresses or another gateway now");
+            Ok(mut attachment) => {
+                if deaf {
+                    let again = port.deaf.replace(Instant::now()).is_some_and(|before| before.elapsed() < DEAF_AGAIN);
+                    if again && attachment.receive == Receive::Auto {
+                        attachment.receive = Receive::Socket;
+                    }
+                    info!(target: "reply", network = %network.name, interface = %network.interface, receive = ?attachment.receive, "attaching anew: the receiver was deaf");
+                } else if known {
+                    info!(target: "wire", network = %network.name, interface = %network.interface, "the interface has another MAC, other addresses, another gateway or other offloads now");
                 }
                 let (done, outcome) = oneshot::channel();
                 (port.attached, port.outcome) = (Some(place), Some(outcome));
@@ -253,14 +274,12 @@ impl Watch {
 /// Opens the sockets of a network.
 fn open_sockets(network: &NetworkConfig, interface: Interface, place: Place, config: &Config) -> Result<Attachment> {
     let name = &network.name;
-    let Place { sender, on_link, gateways, .. } = place;
+    let Place { sender, on_link, gateways, tags_are_hidden, .. } = place;
     let opened = interface.namespace.within(|| {
-        // A driver that does not know the question hides nothing.
-        let tags_are_hidden = has_vlans(network, config) && offload::strips_vlan_tags(&interface.name).unwrap_or(false);
         let socket = Socket::open(interface.index, sender)?;
-        Ok::<_, std::io::Error>((tags_are_hidden, socket, NeighbourSocket::open(interface.index, sender)?))
+        Ok::<_, std::io::Error>((socket, NeighbourSocket::open(interface.index, sender)?))
     });
-    let (tags_are_hidden, socket, neighbours) = opened
+    let (socket, neighbours) = opened
         .and_then(|opened| opened)
         .with_context(|| format!("network {name:?}: cannot open a packet socket: the agent needs root, or CAP_NET_RAW"))?;
     let (receive, transmit) = (config.receive, config.transmit);

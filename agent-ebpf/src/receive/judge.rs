@@ -16,11 +16,18 @@ pub fn judge<W: World>(claim: &Claim, whence: Whence, world: &W) -> Option<Reaso
         return echo(claim, network, world);
     }
     let network = network?;
-    if claim.kind == Kind::Neighbour && claim.to != whence.to || probe::checksum(claim.sum) != 0 {
+    if claim.kind == Kind::Neighbour {
+        let reason = neighbour(claim, network, whence, world);
+        if !reason.is_some_and(Reason::consumed) {
+            note_passed(network, world);
+        }
+        return reason;
+    }
+    if probe::checksum(claim.sum) != 0 {
         return None;
     }
     let (slot, target) = find(network, claim.address, world)?;
-    if claim.kind == Kind::Neighbour { neighbour(claim, slot, &target, world) } else { quote(claim, slot, &target, world) }
+    quote(claim, slot, &target, world)
 }
 
 /// An echo reply with our mark: whether it answers a probe of ours.
@@ -63,7 +70,12 @@ fn echo<W: World>(claim: &Claim, network: Option<u16>, world: &W) -> Option<Reas
 /// ARP reply or neighbour advertisement. The kernel may have asked the same host at the same time, so at most one is taken for
 /// each probe of ours that still waits; every further one goes on.
 #[inline(always)]
-fn neighbour<W: World>(claim: &Claim, slot: u32, target: &[u64; target::WORDS], world: &W) -> Option<Reason> {
+fn neighbour<W: World>(claim: &Claim, network: u16, whence: Whence, world: &W) -> Option<Reason> {
+    if claim.to != whence.to || probe::checksum(claim.sum) != 0 {
+        return None;
+    }
+    let (slot, target) = find(network, claim.address, world)?;
+    let target = &target;
     let flags = (target[3] >> 48) as u8;
     if flags & target::ARP == 0 {
         return None;
@@ -169,6 +181,14 @@ fn live_target<W: World>(slot: u32, world: &W) -> Option<[u64; target::WORDS]> {
 #[inline(always)]
 fn timeout(target: &[u64; target::WORDS]) -> u64 {
     (target[3] >> 32 & 0xffff) * 1_000_000
+}
+
+/// Shows that neighbours' answers of a network come by here: who hears one that did not knows that the receiver is passed by.
+#[inline(never)]
+fn note_passed<W: World>(network: u16, world: &W) {
+    if let Some(passed) = world.passed(network) {
+        passed.store(world.now());
+    }
 }
 
 /// Keeps the other MAC that answered for a slot, where there is room. Two CPUs may take the same free entry at once: the next

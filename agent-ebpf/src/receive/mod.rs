@@ -69,6 +69,8 @@ pub trait World {
     fn evidence(&self, place: u32) -> Option<[Self::Cell; crate::evidence::WORDS]>;
     /// `NETWORKS[place]`.
     fn network(&self, place: u32) -> Option<[u64; crate::config::NETWORK_WORDS]>;
+    /// `PASSED[network]`: when an answer of a neighbour was passed on last.
+    fn passed(&self, network: u16) -> Option<Self::Cell>;
     /// A word of `CONFIG[0]`.
     fn config(&self, word: usize) -> Option<u64>;
     /// Passes a claim through memory where that helps the verifier: it then knows nothing of the ways by which claims came to be,

@@ -146,6 +146,9 @@ fn advice(reason: Blind) -> &'static str {
         Blind::Silent => {
             "nobody answers any more, not even a gateway or a canary (silent); look at whether the agent's host still receives anything there"
         }
+        Blind::Deaf => {
+            "answers come in there and do not reach its receiver (deaf); look at its log, at whether somebody detached the XDP program, and at rx-vlan-offload"
+        }
         Blind::NoGateway => "the gateway does not answer (no-gateway); look at the gateway",
         Blind::NoMac => "no MAC is known there (no-mac); look at whether the agent's host still receives anything there",
         Blind::NoNetwork => "it is not attached to it (no-network); add a [[network]] to its configuration",

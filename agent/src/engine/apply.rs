@@ -1,5 +1,6 @@
 //! Following a new table: removals at once, changes and additions piece by piece, so that the hands never wait.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tracing::{error, info};
 
 use super::cell::{Cell, Mark};
 use super::class::Class;
+use super::hearing::Hearing;
 use super::way::Way;
 use super::{Engine, Job, Note, STALL, STALL_MIN};
 use crate::clock::{self, Mono};
@@ -69,6 +71,7 @@ impl Engine {
         self.tell(Note::Spent(Box::new(old)));
         self.arrays = self.program.arrays().clone();
         self.view.arrays.store(self.arrays.clone());
+        self.networks.iter_mut().for_each(|network| network.hearing = Hearing::anew(now));
         info!(target: "reply", before, after, "the arrays grew");
         for (network, error) in lost {
             self.detached(network, &anyhow::Error::msg(error), now);
@@ -98,6 +101,7 @@ impl Engine {
 
     fn finish(&mut self, job: Job) {
         let Job { roster, removed, changed, added, done } = job;
+        self.learned = HashMap::new();
         self.classes.retain(|number| roster.groups.contains_key(&number));
         if let Ok(mut series) = self.view.series.write() {
             *series = self.classes.iter().map(|(number, class)| (number, class.series.clone())).collect();
@@ -108,6 +112,9 @@ impl Engine {
 
     fn vacate(&mut self, slot: u32) {
         let Some(cell) = self.cells.get(slot as usize).copied() else { return };
+        if let Some(target) = self.arrays.target(slot).filter(|target| target.flags & target::LEARNED != 0) {
+            self.learned.insert((target.network, target.address), Mac(target.mac));
+        }
         if let (Some(network), Some(address)) = (self.classes.get(cell.group).and_then(|class| class.network), self.address(slot)) {
             self.unlearn(network, address, slot);
         }
@@ -124,16 +131,35 @@ impl Engine {
         if self.cells.len() <= slot as usize {
             self.cells.resize(slot as usize + 1, Cell::EMPTY);
         }
-        let judgement = restored.map_or(Judgement::default(), |(verdict, _)| Judgement::restored(verdict));
-        let since_ms = restored.filter(|(verdict, _)| *verdict == judgement.verdict()).map_or(self.wall_ms, |(_, since)| since);
+        let known = restored.filter(|before| before.verdict != Verdict::Pending);
+        let judgement = known.map_or(Judgement::default(), |before| Judgement::restored(before.verdict));
+        let since_ms = known.filter(|before| before.verdict == judgement.verdict()).map_or(self.wall_ms, |before| before.since_ms);
         // Down since before the start, should the verdict be hidden and shown again before the next miss.
         let first_miss = if judgement.verdict() == Verdict::Down { self.stamp_of_wall(since_ms) } else { 0 };
         self.cells[slot as usize] = Cell::new(judgement, group, first_miss);
         self.view.clear(slot);
         self.view.show(slot, Shown { verdict: judgement.verdict(), blind: None, misses: 0, since_ms });
         match self.aim(roster, assignment) {
+            Ok((target, Way::Direct(None))) => match restored.and_then(|before| before.mac).or_else(|| self.remembered(&target)) {
+                Some(mac) => self.settle_learned(slot, target, mac, now),
+                None => self.settle_in(slot, target, Way::Direct(None), now),
+            },
             Ok((target, way)) => self.settle_in(slot, target, way, now),
             Err(blind) => self.set_blind(slot, Some(blind)),
+        }
+    }
+
+    /// The MAC that was learned for an address in the slot that it had before this plan.
+    fn remembered(&self, target: &Target) -> Option<Mac> {
+        self.learned.get(&(target.network, target.address)).copied()
+    }
+
+    /// Begins to probe an address by the MAC that was learned for it before. One that is down may have another by now.
+    fn settle_learned(&mut self, slot: u32, target: Target, mac: Mac, now: Mono) {
+        let target = Target { mac: mac.0, flags: target.flags | target::LEARNED, ..target };
+        self.settle_in(slot, target, Way::Direct(Some(mac)), now);
+        if self.cells.get(slot as usize).is_some_and(|cell| cell.judgement.frozen() == Verdict::Down) {
+            self.learn(target.network, crate::unit::unmapped(target.address), slot, now);
         }
     }
 
@@ -163,7 +189,7 @@ impl Engine {
                 layers.adopt(class.thresholds);
             }
         }
-        let (routed, learned) = (cell.has(Mark::Routed), cell.has(Mark::Learned));
+        let routed = cell.has(Mark::Routed);
         let (mut aim, mut way) = match self.aim(roster, assignment) {
             Ok(aim) => aim,
             Err(blind) => {
@@ -175,9 +201,7 @@ impl Engine {
                 self.arrays.vacate(slot);
                 self.pair(slot, false);
                 // Nothing is known of its way any more, and no gateway that is found makes it one that is probed.
-                for mark in [Mark::Routed, Mark::Learned] {
-                    self.cells[slot as usize].mark(mark, false);
-                }
+                self.cells[slot as usize].mark(Mark::Routed, false);
                 self.set_blind(slot, Some(blind));
                 return;
             }
@@ -188,19 +212,18 @@ impl Engine {
         };
         match way {
             // The list gives no MAC, but one was learned: it is kept.
-            Way::Direct(None) if !routed && learned && Mac(present.mac).is_unicast() => {
+            Way::Direct(None) if !routed && present.flags & target::LEARNED != 0 => {
                 way = Way::Direct(Some(Mac(present.mac)));
-                aim.mac = present.mac;
+                (aim.mac, aim.flags) = (present.mac, aim.flags | target::LEARNED);
             }
             Way::Direct(None) => {}
             // Whoever was asked for its MAC needs no answer any more.
             Way::Direct(Some(_)) | Way::Gateway(_) => {
-                self.cells[slot as usize].mark(Mark::Learned, false);
                 self.unlearn(aim.network, crate::unit::unmapped(aim.address), slot);
             }
         }
         self.arrays.change(slot, |target| *target = Target { nonce: target.nonce, ..aim });
-        if present.flags != aim.flags
+        if (present.flags ^ aim.flags) & !target::LEARNED != 0
             && let Some(traces) = self.arrays.traces(slot)
         {
             // Answers to what was asked in another way are not taken any more.

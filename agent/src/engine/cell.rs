@@ -33,12 +33,10 @@ pub(super) enum Mark {
     Doubted = 1 << 3,
     /// An IPv6 address.
     V6 = 1 << 4,
-    /// Its MAC was learned, not given.
-    Learned = 1 << 5,
     /// Asked on the link and pinged in turn.
-    Both = 1 << 6,
+    Both = 1 << 5,
     /// Pinged through the gateway, though it is asked on the link.
-    Far = 1 << 7,
+    Far = 1 << 6,
 }
 
 impl Cell {

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use rollcall_agent_ebpf::target;
 use tracing::warn;
 
 use super::cell::Mark;
@@ -79,7 +80,7 @@ impl Engine {
         let (Some(target), Some(cell)) = (self.arrays.target(slot), self.cells.get(slot as usize)) else { return };
         let expected = Mac(target.mac);
         // A silent address whose MAC was learned may simply have moved: the resolver sees to that.
-        let moves = cell.has(Mark::Learned) && cell.judgement.frozen() == Verdict::Down;
+        let moves = target.flags & target::LEARNED != 0 && cell.judgement.frozen() == Verdict::Down;
         if mac == expected || !expected.is_unicast() || cell.has(Mark::Routed) || moves || self.is_allowed(slot, mac) {
             return;
         }

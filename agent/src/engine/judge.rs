@@ -175,9 +175,12 @@ impl Engine {
                     self.view.note_miss(slot);
                 }
             }
-            Outcome::Void(_) => {
+            Outcome::Void(why) => {
                 class.series.voids.add(1);
                 self.view.totals.voids.add(1);
+                if let Some(network) = class.network.and_then(|number| self.networks.get_mut(usize::from(number))) {
+                    network.haze.void(why);
+                }
             }
         }
         if since.is_some() {

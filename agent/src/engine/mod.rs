@@ -11,6 +11,7 @@ mod cell;
 mod class;
 mod conflict;
 mod gateway;
+mod hearing;
 mod judge;
 mod losses;
 mod network;
@@ -19,7 +20,7 @@ mod send;
 mod sight;
 mod way;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -44,6 +45,7 @@ use crate::priority;
 use crate::reply::{Arrays, Program};
 use crate::roster::{Assignment, Plan, Roster};
 use crate::schedule::{Pps, Schedule, Throttle};
+use crate::unit::Mac;
 use crate::view::{self, View};
 
 /// One turn of the engine while there is much to do: probes leave a bucket of the dial at a time.
@@ -137,6 +139,8 @@ pub struct Engine {
     classes: Classes,
     networks: Vec<Network>,
     job: Option<Job>,
+    /// MACs that were learned for addresses that the plan under way removes, and may add again: by network and address.
+    learned: HashMap<(u16, [u8; 16]), Mac>,
     /// By slot.
     conflicts: BTreeMap<u32, Conflict>,
     /// What made seconds bad, one bit for each, the latest lowest.
@@ -196,6 +200,7 @@ impl Engine {
             classes: Classes::default(),
             networks: networks.into_iter().map(Network::new).collect(),
             job: None,
+            learned: HashMap::new(),
             conflicts: BTreeMap::new(),
             overload: Overload::default(),
             view,
@@ -259,6 +264,7 @@ impl Engine {
         let slept = suspended.saturating_sub(std::mem::replace(&mut self.suspended, suspended));
         if now.since(self.last) + slept > self.stall {
             self.stalled = Some((self.last, now));
+            self.networks.iter_mut().for_each(|network| network.hearing.paused(now));
             self.view.stalls.add(1);
             let milliseconds = (now.since(self.last) + slept).as_millis() as u64;
             if self.stall_told.now(now) {

@@ -9,14 +9,17 @@ use super::attach::{Attached, Tap};
 use super::cell::Mark;
 use super::conflict::Census;
 use super::gateway::Gateway;
+use super::hearing::{Hearing, Showing};
 use super::losses::Losses;
 use super::send::Batch;
+use super::sight::Haze;
 use super::{Engine, Seldom};
 use crate::clock::Mono;
 use crate::packet::Sender;
 use crate::reply::Ear;
 use crate::resolve::{Asker, Resolver};
 use crate::unit::{Blind, Family, Mac};
+use crate::wire::Said;
 
 /// After blindness ends, what was under way before and shortly after still counts as nothing: bridges and switches
 /// need a moment to forward again.
@@ -41,13 +44,17 @@ pub(super) struct Network {
     pub(super) batches: [Batch; 2],
     pub(super) sender: Sender,
     pub(super) blind: Option<Blind>,
-    /// Nobody answers there any more: it was told.
-    pub(super) silent: bool,
+    /// Probing goes on and says little or nothing, and why: it was told.
+    pub(super) dim: Option<Blind>,
+    /// Whether more than a few probes come to nothing on our side.
+    pub(super) haze: Haze,
     /// It was silent when the agent stopped, and nobody has been heard since: a start makes no deaf agent hear.
     pub(super) was_silent: bool,
     /// From when to when the agent last could not see it.
     blind_from: Mono,
     blind_to: Mono,
+    /// Whether what is heard comes by the receiver.
+    pub(super) hearing: Hearing,
     pub(super) resolver: Resolver,
     /// Of each family.
     pub(super) gateways: [Gateway; 2],
@@ -86,10 +93,12 @@ impl Network {
             batches: Default::default(),
             sender,
             blind: None,
-            silent: false,
+            dim: None,
+            haze: Haze::default(),
             was_silent: false,
             blind_from: Mono::default(),
             blind_to: Mono::default(),
+            hearing: Hearing::anew(Mono::default()),
             resolver: Resolver::default(),
             gateways: gateways.map(Gateway::at),
             canaries: canaries.into_iter().map(|address| Gateway::at(Some(address))).collect(),
@@ -122,6 +131,11 @@ impl Network {
         self.blind_to = now + GRACE;
     }
 
+    /// It could not be seen before that was noticed either.
+    pub(super) fn blind_since(&mut self, since: Mono) {
+        self.blind_from = self.blind_from.min(since);
+    }
+
     pub(super) fn sees(&mut self, now: Mono) {
         self.blind = None;
         self.refused = None;
@@ -131,6 +145,7 @@ impl Network {
 
     /// A probe that was sent then was answered.
     pub(super) fn proven(&mut self, sent: Mono) {
+        self.haze.judged += 1;
         self.heard = self.heard.max(sent);
         self.was_silent = false;
         if self.unproven.is_some_and(|since| sent >= since) {
@@ -234,10 +249,16 @@ impl Engine {
             let (mut found, mut others) = (Vec::new(), Vec::new());
             // Answers first: after a stall they may lie there already. Where replies are received by a socket, all of them lie there.
             let most = if tap.ear.is_some() { ANSWERS_ALL } else { ANSWERS };
+            let (mut deaf, hearing) = (false, network.hearing);
             for _ in 0..most {
-                let Ok(Some((address, mac))) = tap.neighbours.answer() else { break };
+                let Ok(Some(Said { address, mac, is_to_us })) = tap.neighbours.answer() else { break };
+                // Sockets hear all that is said; what is said to all the program leaves alone.
+                let by_program = tap.ear.is_none() && is_to_us;
+                let shows = if by_program { hearing.judge(self.arrays.passed(number as u16), now) } else { Showing::Hears };
+                deaf |= shows == Showing::Deaf;
                 for witness in network.gateways.iter_mut().chain(&mut network.canaries) {
-                    if witness.address == Some(address) && witness.mac.is_none_or(|known| known == mac) {
+                    let is_it = witness.address == Some(address) && witness.mac.is_none_or(|known| known == mac);
+                    if is_it && shows == Showing::Hears {
                         witness.seen = now;
                         network.was_silent = false;
                     }
@@ -247,6 +268,10 @@ impl Engine {
                     others.push((address, mac));
                 }
                 found.extend(answer);
+            }
+            if deaf {
+                self.deafened(number as u16, now);
+                continue;
             }
             let mut asks = Vec::new();
             found.extend(network.resolver.advance(now, &mut asks));
@@ -368,7 +393,7 @@ impl Engine {
         let Some(network) = self.networks.get(usize::from(network?)) else { return Some(Blind::NoNetwork) };
         match network.blind {
             Some(blind) => Some(blind),
-            None if network.ear().is_some_and(|ear| ear.was_deaf(sent, sent + timeout, now)) => Some(Blind::Overload),
+            None if network.ear().is_some_and(|ear| ear.was_deaf(sent, sent + timeout, now)) => Some(Blind::Deaf),
             None if network.losses.cover(sent) => Some(Blind::SendError),
             None if network.blind_to > Mono::default() && overlaps(network.blind_from, network.blind_to) => Some(Blind::LinkDown),
             None => match routed {

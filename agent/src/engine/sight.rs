@@ -5,6 +5,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::attach::{Attached, Attachment};
+use super::hearing::Hearing;
 use super::{Engine, Note, Sight};
 use crate::clock::Mono;
 use crate::namespace;
@@ -39,6 +40,34 @@ impl Overload {
     }
 }
 
+/// How many of a network's probes come to nothing because the driver or a socket loses frames: too few to go blind for, and too many to say
+/// nothing.
+#[derive(Debug, Default)]
+pub(super) struct Haze {
+    /// Probes that were answered.
+    pub(super) judged: u64,
+    voids: u64,
+    why: Option<Blind>,
+    seconds: Overload,
+}
+
+impl Haze {
+    /// A probe came to nothing.
+    pub(super) fn void(&mut self, why: Blind) {
+        // Any other reason is told by itself.
+        if matches!(why, Blind::SendError | Blind::Deaf) {
+            self.voids += 1;
+            self.why = Some(why);
+        }
+    }
+
+    /// Takes one more second; why little is seen, where that is so, by the rule of [`Overload`].
+    fn second(&mut self) -> Option<Blind> {
+        self.seconds.second(self.judged, self.voids, 0);
+        self.why.filter(|_| self.seconds.told)
+    }
+}
+
 /// Nobody heard for so long, or for two rounds of the quickest policy: a network may have fallen silent.
 const SILENCE: Duration = Duration::from_secs(3);
 
@@ -53,7 +82,8 @@ impl Engine {
         }
     }
 
-    /// Tells of networks in which nobody answers any more, not even those who once showed that the agent hears.
+    /// Tells of networks in which nobody answers any more, not even those who once showed that the agent hears, and of those whose probes
+    /// come to nothing on our side.
     pub(super) fn look_for_silence(&mut self, now: Mono) {
         for number in 0..self.networks.len() {
             let quickest =
@@ -62,10 +92,14 @@ impl Engine {
             let patience = quickest.map(|interval| SILENCE.max(2 * interval));
             // Before the first table nobody can be heard.
             let silent = patience.map_or(network.was_silent, |patience| network.is_silent_since(now - patience));
-            let silent = silent && network.blind.is_none();
-            if std::mem::replace(&mut network.silent, silent) != silent && network.blind.is_none() {
-                let blind = silent.then_some(Blind::Silent);
-                self.tell(Note::Sight(Sight { network: Some(number as u16), blind, at_ms: self.wall_ms }));
+            if network.blind.is_some() {
+                // That is told already, and what it voids with it.
+                network.haze = Haze::default();
+            }
+            let haze = network.haze.second();
+            let dim = silent.then_some(Blind::Silent).or(haze).filter(|_| network.blind.is_none());
+            if std::mem::replace(&mut network.dim, dim) != dim && network.blind.is_none() {
+                self.tell(Note::Sight(Sight { network: Some(number as u16), blind: dim, at_ms: self.wall_ms }));
             }
         }
     }
@@ -73,13 +107,14 @@ impl Engine {
     /// These networks were silent when the agent stopped, and it was told: they are until somebody there answers. Before the first turn.
     pub fn resume_silence(&mut self, names: &[&str]) {
         for network in self.networks.iter_mut().filter(|network| names.contains(&network.name.as_str())) {
-            (network.silent, network.was_silent) = (true, true);
+            (network.dim, network.was_silent) = (Some(Blind::Silent), true);
         }
     }
 
     pub(super) fn networks_start(&mut self, now: Mono) {
         for number in 0..self.networks.len() {
             let network = &mut self.networks[number];
+            network.hearing = Hearing::anew(now);
             network.want_gateways(now);
             match &network.tap {
                 Some(tap) if tap.interface.running => {}
@@ -169,6 +204,7 @@ impl Engine {
         }
         (network.sender, network.on_link) = (sender, on_link);
         network.tap = tap;
+        network.hearing = Hearing::anew(now);
         for (family, address) in Family::ALL.into_iter().zip(gateways) {
             let Some(network) = self.networks.get_mut(usize::from(number)) else { return false };
             let gateway = &mut network.gateways[family as usize];
@@ -224,6 +260,24 @@ mod tests {
         let turns: Vec<_> = (0..9).map(|_| second(1000, 0)).collect();
         assert_eq!(turns.iter().position(|turn| *turn == Some(false)), Some(7));
         assert_eq!((0..8).filter_map(|stalls| second(1000, stalls)).collect::<Vec<_>>(), [true]);
+    }
+
+    #[test]
+    fn network_whose_probes_come_to_nothing_is_told_after_four_seconds_and_one_in_a_hundred_is_not() {
+        let mut haze = Haze::default();
+        let mut second = |judged: u64, voids: u64| {
+            haze.judged += judged;
+            (0..voids).for_each(|_| haze.void(Blind::SendError));
+            haze.second()
+        };
+        assert!((0..20).all(|_| second(990, 10).is_none()));
+        let told: Vec<_> = (0..5).map(|_| second(0, 1000)).collect();
+        assert_eq!(told, [None, None, None, Some(Blind::SendError), Some(Blind::SendError)]);
+        let over: Vec<_> = (0..9).map(|_| second(1000, 0)).collect();
+        assert_eq!(over.iter().position(Option::is_none), Some(7));
+        let mut other = Haze::default();
+        (0..100).for_each(|_| other.void(Blind::LinkDown));
+        assert!((0..9).all(|_| other.second().is_none()), "that is told by itself");
     }
 
     #[test]

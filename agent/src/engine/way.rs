@@ -89,8 +89,7 @@ impl Engine {
     /// Points the probes of a slot at a MAC that was learned.
     fn point(&mut self, number: u16, slot: u32, mac: Mac, now: Mono) {
         let (Some(target), Some(address)) = (self.arrays.target(slot), self.address(slot)) else { return };
-        let Some(cell) = self.cells.get_mut(slot as usize) else { return };
-        cell.mark(Mark::Learned, true);
+        let Some(cell) = self.cells.get(slot as usize).copied() else { return };
         let before = Mac(target.mac);
         if before == mac {
             // The same as before, and it is silent all the same. A switch may have answered for it: the question stays open.
@@ -102,7 +101,7 @@ impl Engine {
         if before.is_unicast() {
             info!(target: "wire", %address, %before, %mac, "a silent address has another MAC now: probes go there");
         }
-        self.arrays.change(slot, |target| target.mac = mac.0);
+        self.arrays.change(slot, |target| (target.mac, target.flags) = (mac.0, target.flags | target::LEARNED));
         if cell.judgement.blind() == Some(Blind::NoMac) {
             self.set_blind(slot, None);
         }
@@ -110,7 +109,8 @@ impl Engine {
 
     /// A verdict turned: the MAC of an address that fell silent is learned anew, where it was learned before.
     pub(super) fn doubt_mac(&mut self, slot: u32, turn: Turn) {
-        let Some(cell) = self.cells.get(slot as usize).filter(|cell| cell.has(Mark::Learned) && !cell.has(Mark::Routed)) else { return };
+        let learned = self.arrays.target(slot).is_some_and(|target| target.flags & target::LEARNED != 0);
+        let Some(cell) = self.cells.get(slot as usize).filter(|cell| learned && !cell.has(Mark::Routed)) else { return };
         let (Some(network), Some(address)) = (self.classes.get(cell.group).and_then(|class| class.network), self.address(slot)) else {
             return;
         };

@@ -21,6 +21,7 @@ impl Arrays {
     pub(super) fn adopt_targets(&self, old: &Arrays) {
         copy(&old.config, &self.config);
         copy(&old.networks, &self.networks);
+        copy(&old.passed, &self.passed);
         self.set_sizes();
         copy(&old.target, &self.target);
     }

@@ -8,9 +8,10 @@ use rollcall_agent_ebpf::target::{self, Target};
 use rollcall_agent_ebpf::{board, config, evidence, index, others, run};
 
 use super::region::Region;
+use crate::clock::Mono;
 use crate::unit::mapped;
 
-/// `TARGET`, `SENT`, `BOARD`, `INDEX`, `OTHERS`, `EVIDENCE`, `CONFIG`, `NETWORKS`, `RUN` and `DUE` of one loaded program.
+/// `TARGET`, `SENT`, `BOARD`, `INDEX`, `OTHERS`, `EVIDENCE`, `CONFIG`, `NETWORKS`, `PASSED`, `RUN` and `DUE` of one loaded program.
 #[derive(Debug)]
 pub struct Arrays {
     pub(super) target: Region<{ target::WORDS }>,
@@ -21,6 +22,7 @@ pub struct Arrays {
     pub(super) evidence: Region<{ evidence::WORDS }>,
     pub(super) config: Region<{ config::WORDS }>,
     pub(super) networks: Region<{ config::NETWORK_WORDS }>,
+    pub(super) passed: Region<1>,
     pub(super) run: Region<{ run::WORDS }>,
     pub(super) due: Region<{ run::BLOCK_WORDS }>,
     /// The program makes probes too: a larger one that takes its place must do so as well.
@@ -104,6 +106,7 @@ impl Arrays {
             evidence: Region::anonymous(evidence::entries(slots))?,
             config: Region::anonymous(1)?,
             networks: Region::anonymous(config::NETWORKS)?,
+            passed: Region::anonymous(config::NETWORKS)?,
             run: Region::anonymous(1)?,
             due: Region::anonymous(run::BLOCKS)?,
             generates: AtomicBool::new(false),
@@ -128,8 +131,14 @@ impl Arrays {
             + self.evidence.bytes()
             + self.config.bytes()
             + self.networks.bytes()
+            + self.passed.bytes()
             + self.run.bytes()
             + self.due.bytes()
+    }
+
+    /// When the receiver last passed on an answer of a neighbour of that network, which sockets then hear.
+    pub fn passed(&self, network: u16) -> Mono {
+        self.passed.words(network.into()).map_or(Mono::default(), |[at]| Mono::from_nanos(at.load(Ordering::Acquire)))
     }
 
     /// What a slot probes; `None` when the slot is not in use.

@@ -24,6 +24,8 @@ use crate::{namespace, priority};
 
 /// How long the thread waits for frames: so old may a horizon be on an idle network.
 const WAIT_MS: u16 = 5;
+/// After an error that keeps all sockets from being read.
+const AGAIN: Duration = Duration::from_secs(1);
 /// A horizon as old as this: nobody reads the socket any more.
 const DEAF: Duration = Duration::from_secs(1);
 /// Losses that lie closer together are one.
@@ -153,8 +155,10 @@ impl Shared {
             match poll(&mut sockets, PollTimeout::from(WAIT_MS)) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => {
-                    error!(target: "reply", %error, "the sockets cannot be read: nothing that is silent is believed; restart the agent, and please report it");
-                    return;
+                    // Meanwhile the horizons stand still: nothing that is silent is believed.
+                    error!(target: "reply", %error, "the sockets cannot be read: it is tried again every second");
+                    std::thread::sleep(AGAIN);
+                    continue;
                 }
             }
             // The engine waits for this lock when the arrays grow: it is held for one socket at a time.
@@ -241,6 +245,10 @@ impl<'a> World for Heard<'a> {
         entry[config::NETWORK_TAGS] = tags;
         entry[config::NETWORK_MAC] = config::mac_word(mac.0);
         Some(entry)
+    }
+
+    fn passed(&self, network: u16) -> Option<Word<'a>> {
+        self.arrays.passed.words(network.into()).map(|[at]| Word(at))
     }
 
     fn config(&self, word: usize) -> Option<u64> {

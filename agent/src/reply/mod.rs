@@ -41,7 +41,7 @@ pub use region::{Region, prefetch};
 /// The XDP program, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ROLLCALL_XDP"));
 /// Its name; the number is [`rollcall_agent_ebpf::VERSION`].
-const PROGRAM: &str = "rollcall_v5";
+const PROGRAM: &str = "rollcall_v6";
 
 /// The arrays, and who writes answers to them: the loaded program with its attachments, and packet sockets where it has none.
 pub struct Program {
@@ -107,6 +107,7 @@ impl Program {
             evidence: region(&mut ebpf, "EVIDENCE", evidence)?,
             config: region(&mut ebpf, "CONFIG", 1)?,
             networks: region(&mut ebpf, "NETWORKS", config::NETWORKS)?,
+            passed: region(&mut ebpf, "PASSED", config::NETWORKS)?,
             run: region(&mut ebpf, "RUN", 1)?,
             due: region(&mut ebpf, "DUE", run::BLOCKS)?,
             generates: AtomicBool::new(false),
@@ -167,16 +168,22 @@ impl Program {
         let Some(loaded) = &mut self.loaded else { return Err(refused("no XDP program is loaded".into())) };
         self.arrays.set_network(interface.index, tags, network, interface.mac).map_err(|crowded| refused(crowded.to_string()))?;
         let place = (interface.namespace.id(), interface.index);
-        if let Some(link) = loaded.links.get_mut(&place) {
-            link.networks.insert(network);
-            return Ok(link.receiver);
+        let mut networks = BTreeSet::from([network]);
+        if let Some(mut link) = loaded.links.remove(&place) {
+            networks.append(&mut link.networks);
+            // The kernel leaves a link without its interface where that is gone, whatever its number is now, or where somebody detached it.
+            if let Ok(id) = renew(&mut loaded.ebpf, link.id) {
+                let receiver = link.receiver;
+                loaded.links.insert(place, Link { id, receiver, networks });
+                return Ok(receiver);
+            }
         }
         let mut refusals = Vec::new();
         let mut taken = false;
         for (receiver, mode) in modes {
             match xdp(&mut loaded.ebpf)?.attach_to_if_index(interface.index, *mode) {
                 Ok(id) => {
-                    loaded.links.insert(place, Link { id, receiver: *receiver, networks: [network].into() });
+                    loaded.links.insert(place, Link { id, receiver: *receiver, networks });
                     return Ok(*receiver);
                 }
                 Err(error) => {
@@ -310,6 +317,14 @@ fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, ReplyError> {
 fn move_link(old: &mut Ebpf, new: &mut Ebpf, link: XdpLinkId) -> Result<XdpLinkId, ReplyError> {
     let link: XdpLink = xdp(old)?.take_link(link).map_err(|error| ReplyError::Load(chain(&error)))?;
     xdp(new)?.attach_to_link(link).map_err(|error| ReplyError::Load(chain(&error)))
+}
+
+/// Has a link run the program that it runs already: an error where it is attached to nothing any more (`ENOLINK`; net/core/dev.c,
+/// `bpf_xdp_link_update`).
+fn renew(ebpf: &mut Ebpf, link: XdpLinkId) -> Result<XdpLinkId, ReplyError> {
+    let xdp = xdp(ebpf)?;
+    let link: XdpLink = xdp.take_link(link).map_err(|error| ReplyError::Load(chain(&error)))?;
+    xdp.attach_to_link(link).map_err(|error| ReplyError::Load(chain(&error)))
 }
 
 fn region<const WORDS: usize>(ebpf: &mut Ebpf, name: &'static str, elements: u32) -> Result<Region<WORDS>, ReplyError> {

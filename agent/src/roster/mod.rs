@@ -13,9 +13,8 @@ use rollcall_agent_ebpf::SLOTS_MAX;
 use crate::alarm::Key;
 use crate::clock::Mono;
 use crate::policy::Policy;
-use crate::state::Restored;
+use crate::state::{Before, Restored};
 use crate::table::{Digest, Edition, Record};
-use crate::unit::Verdict;
 
 mod differ;
 mod seats;
@@ -173,8 +172,8 @@ pub struct Assignment {
     pub record: u32,
     /// Number of its group.
     pub group: u16,
-    /// Verdict from before a restart, and since when, in milliseconds since the Unix epoch.
-    pub restored: Option<(Verdict, u64)>,
+    /// What was known of it before a restart.
+    pub restored: Option<Before>,
 }
 
 /// What the engine must do to follow a new table, in this order: remove, change, add.
@@ -261,7 +260,7 @@ impl Keeper {
                 let slot = self.slot(now);
                 slots.set(record - first, slot);
                 let restored = (!restored.is_empty())
-                    .then(|| table.record(record).and_then(|found| Restored::verdict(known[usize::from(found.network())], found.octets())))
+                    .then(|| table.record(record).and_then(|found| Restored::find(known[usize::from(found.network())], found.octets())))
                     .flatten();
                 Assignment { slot, record, group, restored }
             })

@@ -93,6 +93,7 @@ fn why(blind: Blind) -> &'static str {
         Blind::NoNetwork => "the agent is attached to no network of that name",
         Blind::Overload => "the agent fell behind or was suspended",
         Blind::Silent => "nobody in its network answers any more, not even a gateway or a canary: the agent itself may be deaf, or cut off",
+        Blind::Deaf => "answers come in there and do not reach the agent's receiver",
         Blind::NoSource => "the agent has no address of that family in this network to ping from",
     }
 }

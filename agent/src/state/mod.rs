@@ -16,7 +16,7 @@ mod verdicts;
 
 pub use self::arrival::Arrival;
 pub use self::journal::{Change, Entry, Journal};
-pub use self::restored::Restored;
+pub use self::restored::{Before, Restored};
 
 const SOURCE: &str = "table.source";
 

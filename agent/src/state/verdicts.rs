@@ -3,20 +3,21 @@
 use std::fs;
 use std::io::{self, Write};
 
+use rollcall_agent_ebpf::target::{self, Target};
 use tracing::warn;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::{Restored, State, StateError};
-use crate::unit::Verdict;
+use super::{Before, Restored, State, StateError};
+use crate::unit::{Mac, Verdict};
 use crate::view::View;
 
 const VERDICTS: &str = "verdicts";
-const MAGIC: &[u8; 8] = b"rclverd\x01";
-/// network: u16, address: 16 bytes, verdict: u8, since in milliseconds: u64; little-endian.
-const ROW: usize = 27;
+const MAGIC: &[u8; 8] = b"rclverd\x02";
+/// network: u16, address: 16 bytes, verdict: u8, since in milliseconds: u64, MAC: 6 bytes, zero unless the agent learned it; little-endian.
+const ROW: usize = 33;
 
 impl State {
-    /// Keeps the verdicts of all addresses that are up or down.
+    /// Keeps the verdicts of all addresses that are up or down, and the MACs that were learned.
     pub fn keep_verdicts(&self, view: &View) -> Result<(), StateError> {
         self.write(VERDICTS, |file| encode(view, file))
     }
@@ -53,18 +54,23 @@ fn encode(view: &View, file: &mut impl Write) -> io::Result<()> {
         write(&(name.len() as u32).to_le_bytes())?;
         write(name.as_bytes())?;
     }
+    let arrays = view.arrays.load();
     for (_, record, slot) in roster.iter() {
         let shown = view.shown(slot, roster.network(&record));
-        let verdict = match shown.verdict {
-            Verdict::Up => 1,
-            Verdict::Down => 2,
-            Verdict::Pending | Verdict::Suspect | Verdict::Unknown => continue,
+        let learned = |target: &Target| target.flags & target::LEARNED != 0 && target.address == record.octets();
+        let mac = if record.mac().is_none() { arrays.target(slot).filter(learned).map(|target| target.mac) } else { None };
+        let verdict = match (shown.verdict, mac) {
+            (Verdict::Up, _) => 1,
+            (Verdict::Down, _) => 2,
+            (Verdict::Pending | Verdict::Suspect | Verdict::Unknown, None) => continue,
+            (Verdict::Pending | Verdict::Suspect | Verdict::Unknown, Some(_)) => 0,
         };
         let mut row = [0; ROW];
         row[..2].copy_from_slice(&record.network().to_le_bytes());
         row[2..18].copy_from_slice(&record.octets());
         row[18] = verdict;
-        row[19..].copy_from_slice(&shown.since_ms.to_le_bytes());
+        row[19..27].copy_from_slice(&shown.since_ms.to_le_bytes());
+        row[27..].copy_from_slice(&mac.unwrap_or_default());
         write(&row)?;
     }
     // Only this and a listing read the whole table; its pages need not stay.
@@ -95,12 +101,15 @@ fn decode(bytes: &[u8]) -> Option<Restored> {
         let (address, row) = row.split_first_chunk::<16>()?;
         let (verdict, row) = row.split_first()?;
         let verdict = match verdict {
+            0 => Verdict::Pending,
             1 => Verdict::Up,
             2 => Verdict::Down,
             _ => return None,
         };
-        let since = u64::from_le_bytes(row.try_into().ok()?);
-        networks.get_mut(usize::from(u16::from_le_bytes(*network)))?.1.push((*address, verdict, since));
+        let (since, mac) = row.split_first_chunk::<8>()?;
+        let mac = Some(Mac(mac.try_into().ok()?)).filter(|mac| mac.is_unicast());
+        let before = Before { verdict, since_ms: u64::from_le_bytes(*since), mac };
+        networks.get_mut(usize::from(u16::from_le_bytes(*network)))?.1.push((*address, before));
     }
     Some(Restored::from_networks(networks))
 }

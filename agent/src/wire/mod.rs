@@ -22,7 +22,7 @@ use crate::unit::{Family, Mac};
 
 pub use hearing::{HearingSocket, Letterbox};
 pub use kernel::{Kernel, KernelError};
-pub use neighbour::{NeighbourSocket, Neighbours, parse as neighbour};
+pub use neighbour::{NeighbourSocket, Neighbours, Said, parse as neighbour};
 pub use socket::Socket;
 
 /// Which transmitter the operator asks for.

@@ -18,13 +18,24 @@ use crate::unit::{Mac, unmapped};
 /// Room for answers that were not read yet, in bytes of kernel accounting (about 800 a frame).
 const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 
+/// What a neighbour answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Who says to have it.
+    pub address: IpAddr,
+    /// Which MAC, one that a station can own.
+    pub mac: Mac,
+    /// The frame was sent to our MAC, as the receiver's frames are, and not to all.
+    pub is_to_us: bool,
+}
+
 /// The seam for asking who has an address, and for hearing what is answered.
 pub trait Neighbours: Send {
     /// Asks who has the address: the known MAC, or everybody.
     fn ask(&mut self, address: IpAddr, mac: Option<Mac>) -> io::Result<()>;
 
-    /// The next answer that was sent to us: who says to have which MAC. `None` when there is none now.
-    fn answer(&mut self) -> io::Result<Option<(IpAddr, Mac)>>;
+    /// The next answer to a question of ours; `None` when there is none now.
+    fn answer(&mut self) -> io::Result<Option<Said>>;
 }
 
 /// A packet socket that receives only who has which MAC.
@@ -58,7 +69,7 @@ impl Neighbours for NeighbourSocket {
         NeighbourSocket::ask(self, address, mac)
     }
 
-    fn answer(&mut self) -> io::Result<Option<(IpAddr, Mac)>> {
+    fn answer(&mut self) -> io::Result<Option<Said>> {
         let mut buffer = [0u8; 256];
         loop {
             // SAFETY: the pointer and the length are those of a live buffer.
@@ -78,8 +89,8 @@ impl Neighbours for NeighbourSocket {
     }
 }
 
-/// Who tells us to have which MAC; it must be one that a station can own. The tags were the filter's affair.
-pub fn parse(frame: &[u8], us: Mac) -> Option<(IpAddr, Mac)> {
+/// Who tells us to have which MAC. The tags were the filter's affair.
+pub fn parse(frame: &[u8], us: Mac) -> Option<Said> {
     let claim = receive::parse(frame).filter(|claim| claim.kind == Kind::Neighbour)?;
     let [a, b, c, d, e, f, ..] = claim.mac.to_le_bytes();
     let mac = Mac([a, b, c, d, e, f]);
@@ -87,7 +98,8 @@ pub fn parse(frame: &[u8], us: Mac) -> Option<(IpAddr, Mac)> {
     let mut address = [0; 16];
     address[..8].copy_from_slice(&claim.address[0].to_le_bytes());
     address[8..].copy_from_slice(&claim.address[1].to_le_bytes());
-    (ours && mac.is_unicast()).then(|| (unmapped(address), mac))
+    let is_to_us = frame.starts_with(&us.0);
+    (ours && mac.is_unicast()).then(|| Said { address: unmapped(address), mac, is_to_us })
 }
 
 #[cfg(test)]
@@ -117,7 +129,8 @@ mod tests {
     #[test]
     fn reply_to_us_names_sender_and_mac() {
         for (frame, address) in [(reply(), "10.0.0.9"), (advertisement(), "fd52::9")] {
-            assert_eq!(parse(&frame, US), Some((address.parse().unwrap(), Mac([2, 0, 0, 0, 0, 9]))));
+            let said = Said { address: address.parse().unwrap(), mac: Mac([2, 0, 0, 0, 0, 9]), is_to_us: true };
+            assert_eq!(parse(&frame, US), Some(said));
         }
     }
 

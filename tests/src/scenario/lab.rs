@@ -12,7 +12,7 @@ use rollcall_agent_ebpf::fleet::{Behaviour, Cloud};
 
 use super::memory::{addresses, id};
 use super::text::{Event, Expectation, Scenario, What};
-use super::{Outcome, flag};
+use super::{Outcome, differs, flag};
 use crate::agent::Agent;
 use crate::fleet::Mode;
 use crate::lab::{AGENT_INTERFACE, FLEET_INTERFACE, Lab};
@@ -53,6 +53,9 @@ pub fn only_in_memory(scenario: &Scenario) -> Option<&'static str> {
     let has = |what| scenario.at.iter().any(|event| event.what == what);
     match () {
         () if has(What::AnswersLate) => Some("the fleet answers at once"),
+        () if has(What::Refused) => Some("the lab's interface takes all probes"),
+        () if has(What::PassedBy) => Some("another test of the lab detaches the receiver"),
+        () if has(What::ClockSet) => Some("this machine's clock is not ours to set"),
         () if has(What::Sleeps) => Some("this machine cannot be suspended"),
         () => None,
     }
@@ -202,11 +205,12 @@ impl Stage<'_> {
                 };
                 *told.entry(format!("{}{end}", arrival.alarm.kind)).or_default() += 1;
             }
-            let mut wanted = wanted.clone();
-            wanted.retain(|_, count| *count > 0);
-            if told != wanted {
-                failures.push(format!("{at}: alarms {told:?} instead of {wanted:?}"));
-            }
+            failures.extend(differs(&told, wanted).map(|how| format!("{at}: alarms {how}")));
+        }
+        if let Some(wanted) = &expectation.conditions {
+            let seen = self.agent.status().await?.conditions.into_iter().map(|(condition, count)| (condition, count as usize)).collect();
+            let wanted = wanted.iter().map(|(condition, count)| (condition.name().to_owned(), *count)).collect();
+            failures.extend(differs(&seen, &wanted).map(|how| format!("{at}: conditions {how}")));
         }
         Ok(failures)
     }

@@ -10,7 +10,7 @@ use rollcall_agent::table::Writer;
 use rollcall_agent_ebpf::fleet::Cloud;
 
 use super::text::{Event, Expectation, Families, Scenario, What};
-use super::{Outcome, flag};
+use super::{Outcome, differs, flag};
 use crate::population::{self, Host};
 use crate::simulation::{Health, Simulation};
 
@@ -79,6 +79,11 @@ impl<'a> Stage<'a> {
             What::Silent | What::Heard => {
                 self.simulation.cloud(|air| air.nets.iter_mut().for_each(|net| net.silent = event.what == What::Silent));
             }
+            What::Refused | What::Accepted => {
+                self.simulation.cloud(|air| air.nets.iter_mut().for_each(|net| net.refuses = event.what == What::Refused));
+            }
+            What::PassedBy => self.simulation.cloud(|air| air.nets.iter_mut().for_each(|net| net.bypassed = true)),
+            What::ClockSet => self.simulation.set_clock(event.by),
             What::StandsStill => self.simulation.stall(event.by),
             What::Sleeps => self.simulation.sleep(event.by),
             what => {
@@ -128,11 +133,11 @@ impl<'a> Stage<'a> {
         if let Some(wanted) = &expectation.alarms {
             let mut told: BTreeMap<String, usize> = BTreeMap::new();
             self.simulation.ledger.told.iter().for_each(|told_of| *told.entry(told_of.what.clone()).or_default() += 1);
-            let mut wanted = wanted.clone();
-            wanted.retain(|_, count| *count > 0);
-            if told != wanted {
-                failures.push(format!("{at}: alarms {told:?} instead of {wanted:?}"));
-            }
+            failures.extend(differs(&told, wanted).map(|how| format!("{at}: alarms {how}")));
+        }
+        if let Some(wanted) = &expectation.conditions {
+            let how = differs(&self.simulation.ledger.conditions(), wanted);
+            failures.extend(how.map(|how| format!("{at}: conditions {how}")));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod lab;
 mod memory;
 mod text;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,10 +37,19 @@ fn flag(what: What) -> Option<(u64, bool)> {
         What::ComesBack => Some((Behaviour::DEAD, false)),
         What::FiltersArp => Some((Behaviour::NEIGHBOUR_FILTERED, true)),
         What::FiltersIcmp => Some((Behaviour::ICMP_FILTERED, true)),
+        What::FiltersNothing => Some((Behaviour::NEIGHBOUR_FILTERED | Behaviour::ICMP_FILTERED, false)),
         What::AnotherMachine => Some((Behaviour::WRONG_MAC, true)),
+        What::OwnMachine => Some((Behaviour::WRONG_MAC, false)),
         What::Proxied => Some((Behaviour::PROXIED, true)),
         _ => None,
     }
+}
+
+/// What of two counts by name differs: what there is, and what was expected, in which naught need not be named.
+fn differs<K: Ord + Clone + std::fmt::Debug>(seen: &BTreeMap<K, usize>, wanted: &BTreeMap<K, usize>) -> Option<String> {
+    let some = |counts: &BTreeMap<K, usize>| counts.clone().into_iter().filter(|(_, count)| *count > 0).collect::<BTreeMap<K, usize>>();
+    let (seen, wanted) = (some(seen), some(wanted));
+    (seen != wanted).then(|| format!("{seen:?} instead of {wanted:?}"))
 }
 
 /// All scenarios of a folder, by the names of their files.

@@ -1,11 +1,12 @@
 //! A scenario as it is written.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rollcall_agent::policy::{Method, Policy};
-use rollcall_agent::unit::{Blind, Verdict};
+use rollcall_agent::unit::{Blind, Condition, Verdict};
 use serde::Deserialize;
 
 /// A scenario.
@@ -123,7 +124,7 @@ pub struct Event {
     /// Of `loses`.
     #[serde(default)]
     pub percent: f64,
-    /// Of `answers late`, `the agent stands still` and `the machine sleeps`: how much, how long.
+    /// Of `answers late`, `the agent stands still`, `the machine sleeps` and `the clock is set forward`: how much, how long.
     #[serde(default, with = "humantime_serde")]
     pub by: Duration,
 }
@@ -143,8 +144,12 @@ pub enum What {
     FiltersIcmp,
     #[serde(rename = "does not answer ARP")]
     FiltersArp,
+    #[serde(rename = "filters nothing")]
+    FiltersNothing,
     #[serde(rename = "another machine takes its address")]
     AnotherMachine,
+    #[serde(rename = "has its address back")]
+    OwnMachine,
     #[serde(rename = "a switch answers broadcasts for it")]
     Proxied,
     #[serde(rename = "is deleted")]
@@ -157,6 +162,14 @@ pub enum What {
     Silent,
     #[serde(rename = "everything is heard again")]
     Heard,
+    #[serde(rename = "no probe can be sent")]
+    Refused,
+    #[serde(rename = "probes can be sent again")]
+    Accepted,
+    #[serde(rename = "answers pass the receiver by")]
+    PassedBy,
+    #[serde(rename = "the clock is set forward")]
+    ClockSet,
     #[serde(rename = "the agent stands still")]
     StandsStill,
     #[serde(rename = "the machine sleeps")]
@@ -166,7 +179,19 @@ pub enum What {
 impl What {
     /// Whether it is nothing that happens to single stations.
     fn is_of_all(self) -> bool {
-        matches!(self, What::LinkDown | What::LinkUp | What::Silent | What::Heard | What::StandsStill | What::Sleeps)
+        matches!(
+            self,
+            What::LinkDown
+                | What::LinkUp
+                | What::Silent
+                | What::Heard
+                | What::Refused
+                | What::Accepted
+                | What::PassedBy
+                | What::ClockSet
+                | What::StandsStill
+                | What::Sleeps
+        )
     }
 }
 
@@ -188,7 +213,10 @@ pub struct Expectation {
     pub reason: Option<Blind>,
     /// How many alarms of each kind were told since the beginning; a kind that is not named: none.
     #[serde(default)]
-    pub alarms: Option<std::collections::BTreeMap<String, usize>>,
+    pub alarms: Option<BTreeMap<String, usize>>,
+    /// Of how many addresses each condition holds; one that is not named: of none.
+    #[serde(default)]
+    pub conditions: Option<BTreeMap<Condition, usize>>,
 }
 
 impl Scenario {
@@ -216,14 +244,15 @@ impl Scenario {
             let (time, what) = (humantime::format_duration(event.time), event.what);
             ensure!(event.time <= last.by, "at {time}: {what:?} comes after the last expectation: nobody would see it");
             ensure!((event.percent > 0.0) == (what == What::Loses), "at {time}: {what:?}: percent is for \"loses\", which needs it");
-            let lasts = matches!(what, What::AnswersLate | What::StandsStill | What::Sleeps);
+            let lasts = matches!(what, What::AnswersLate | What::StandsStill | What::Sleeps | What::ClockSet);
             ensure!(event.by.is_zero() != lasts, "at {time}: {what:?}: by is for what takes or lasts so long, which needs it");
             ensure!(event.who.is_none() || !what.is_of_all(), "at {time}: {what:?} happens to everybody: it has no who");
             self.who(event.who.as_deref().unwrap_or("everybody"))?;
         }
-        for Expectation { by, who, what, reason, alarms } in &self.expect {
+        for Expectation { by, who, what, reason, alarms, conditions } in &self.expect {
             let by = humantime::format_duration(*by);
-            ensure!(what.is_some() || alarms.is_some(), "by {by}: nothing is expected: neither what nor alarms");
+            let nothing = what.is_none() && alarms.is_none() && conditions.is_none();
+            ensure!(!nothing, "by {by}: nothing is expected: neither what nor alarms nor conditions");
             ensure!(what.is_some() || who.is_none() && reason.is_none(), "by {by}: who and reason say nothing without what");
             self.who(who.as_deref().unwrap_or("everybody"))?;
         }

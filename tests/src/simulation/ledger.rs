@@ -45,6 +45,8 @@ pub struct Ledger {
     /// Alarms that fire: kind and whom.
     open: BTreeSet<(&'static str, String)>,
     ticked: Mono,
+    /// Of whom which condition holds.
+    conditions: BTreeSet<(Condition, String)>,
     /// All that was told, in order.
     pub told: Vec<Told>,
     /// All verdicts `down`, told one by one or not.
@@ -60,6 +62,7 @@ impl Ledger {
             networks: networks.map(Arc::from).collect(),
             open: BTreeSet::new(),
             ticked: Mono::default(),
+            conditions: BTreeSet::new(),
             told: Vec::new(),
             fell: Vec::new(),
         }
@@ -67,6 +70,13 @@ impl Ledger {
 
     pub(super) fn roster(&self) -> &Arc<Roster> {
         &self.rolls.roster
+    }
+
+    /// Of how many addresses each condition holds that the engine tells of.
+    pub fn conditions(&self) -> BTreeMap<Condition, usize> {
+        let mut counts = BTreeMap::new();
+        self.conditions.iter().for_each(|(condition, _)| *counts.entry(*condition).or_default() += 1);
+        counts
     }
 
     /// Takes one note.
@@ -87,8 +97,13 @@ impl Ledger {
                 self.rolls.take(roster);
             }
             Note::Turn(turned) => self.turn(turned, now),
-            Note::Condition(Conditioned { slot, condition: Condition::Conflict, holds, .. }) => {
-                if let Some(who) = self.rolls.name(slot) {
+            Note::Condition(Conditioned { slot, condition, holds, .. }) => {
+                let Some(who) = self.rolls.name(slot) else { return };
+                match holds {
+                    true => drop(self.conditions.insert((condition, who.clone()))),
+                    false => drop(self.conditions.remove(&(condition, who.clone()))),
+                }
+                if condition == Condition::Conflict {
                     self.say("conflict", who, holds, now);
                 }
             }
@@ -97,7 +112,7 @@ impl Ledger {
                 self.filter.sight(&network, sight.blind.is_none(), now);
                 self.sights.sight(&network, sight.blind, sight.at_ms, now);
             }
-            Note::Condition(_) | Note::Done(..) | Note::Spent(_) => {}
+            Note::Done(..) | Note::Spent(_) => {}
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Simulation {
     keeper: Keeper,
     /// How long the machine was suspended.
     slept: Duration,
+    /// How far the wall clock was set forward.
+    set: Duration,
     /// What was told.
     pub ledger: Ledger,
 }
@@ -96,7 +98,7 @@ impl Simulation {
         engine.start(clock.now());
         let ledger = Ledger::new(networks.iter().map(|(name, _)| name.as_str()));
         let keeper = Keeper::new(networks.iter().map(|(name, _)| name.as_str()));
-        Ok(Simulation { hand, engine, air, view, notes, keeper, slept: Duration::ZERO, ledger })
+        Ok(Simulation { hand, engine, air, view, notes, keeper, slept: Duration::ZERO, set: Duration::ZERO, ledger })
     }
 
     /// Now.
@@ -169,6 +171,11 @@ impl Simulation {
         self.turn();
     }
 
+    /// Somebody sets the wall clock forward.
+    pub fn set_clock(&mut self, by: Duration) {
+        self.set += by;
+    }
+
     fn advance(&mut self, by: Duration) {
         let now = self.now() + by;
         self.hand.store(now.nanos(), Ordering::Relaxed);
@@ -177,7 +184,7 @@ impl Simulation {
 
     fn turn(&mut self) {
         let now = self.now();
-        self.engine.turn(now, now + self.slept, ledger::wall(now + self.slept));
+        self.engine.turn(now, now + self.slept, ledger::wall(now + self.slept + self.set));
         self.hear();
     }
 

@@ -8,7 +8,7 @@ use rollcall_agent::clock::{Clock, Mono};
 use rollcall_agent::packet::{LEN_MAX, Sender, Templates};
 use rollcall_agent::reply::Program;
 use rollcall_agent::unit::{Family, Mac};
-use rollcall_agent::wire::{Departure, Neighbours, Transmitter};
+use rollcall_agent::wire::{Departure, Neighbours, Said, Transmitter};
 
 use super::air::Air;
 
@@ -75,7 +75,7 @@ impl Neighbours for Antenna {
         Ok(())
     }
 
-    fn answer(&mut self) -> io::Result<Option<(IpAddr, Mac)>> {
+    fn answer(&mut self) -> io::Result<Option<Said>> {
         Ok(lock(&self.air).neighbour(self.net))
     }
 }

@@ -18,7 +18,7 @@ use rollcall_agent_ebpf::run;
 /// older kernels count each frame of the stack, however small, as a multiple of 32 of the 512 bytes that there are.
 #[xdp]
 #[inline(always)]
-fn rollcall_v5(ctx: XdpContext) -> u32 {
+fn rollcall_v6(ctx: XdpContext) -> u32 {
     if ctx.ingress_ifindex() as u32 == run::LOOPBACK
         && let Some(action) = generate::next(&ctx)
     {

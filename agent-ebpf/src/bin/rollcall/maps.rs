@@ -26,6 +26,8 @@ pub(crate) static CONFIG: Array<[u64; config::WORDS]> = Array::with_max_entries(
 #[map]
 pub(crate) static NETWORKS: Array<[u64; config::NETWORK_WORDS]> = Array::with_max_entries(config::NETWORKS, MMAPABLE);
 #[map]
+pub(crate) static PASSED: Array<u64> = Array::with_max_entries(config::NETWORKS, MMAPABLE);
+#[map]
 pub(crate) static RUN: Array<[u64; run::WORDS]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub(crate) static DUE: Array<[u64; run::BLOCK_WORDS]> = Array::with_max_entries(run::BLOCKS, MMAPABLE);

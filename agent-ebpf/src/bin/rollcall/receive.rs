@@ -5,7 +5,7 @@ use rollcall_agent_ebpf::reason::Reason;
 use rollcall_agent_ebpf::receive::{self, Cell, Claim, Frame, Plain, World};
 use rollcall_agent_ebpf::{board, config, evidence, index, others, target};
 
-use crate::maps::{BOARD, CLAIM, CONFIG, EVIDENCE, INDEX, NETWORKS, OTHERS, SENT, TARGET, now, read};
+use crate::maps::{BOARD, CLAIM, CONFIG, EVIDENCE, INDEX, NETWORKS, OTHERS, PASSED, SENT, TARGET, now, read};
 
 #[inline(always)]
 pub(crate) fn classify(ctx: &XdpContext) -> Reason {
@@ -94,6 +94,11 @@ impl World for Maps {
     #[inline(always)]
     fn network(&self, place: u32) -> Option<[u64; config::NETWORK_WORDS]> {
         Some(read(NETWORKS.get_ptr(place)?))
+    }
+
+    #[inline(always)]
+    fn passed(&self, network: u16) -> Option<Word> {
+        Some(Word(PASSED.get_ptr_mut(network.into())?))
     }
 
     #[inline(always)]
