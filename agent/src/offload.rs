@@ -32,8 +32,17 @@ pub fn strips_vlan_tags(interface: &str) -> io::Result<bool> {
 
 /// Has it leave them in, as `ethtool -K INTERFACE rxvlan off` does. The agent changes no interface: this is for labs. Needs CAP_NET_ADMIN.
 pub fn keep_vlan_tags(interface: &str) -> io::Result<()> {
+    change(interface, |flags| flags & !RX_VLAN)
+}
+
+/// Has it take them out, as `ethtool -K INTERFACE rxvlan on` does. Likewise.
+pub fn take_vlan_tags(interface: &str) -> io::Result<()> {
+    change(interface, |flags| flags | RX_VLAN)
+}
+
+fn change(interface: &str, change: impl FnOnce(u32) -> u32) -> io::Result<()> {
     let now = flags(interface, Value { command: GET_FLAGS, data: 0 })?;
-    flags(interface, Value { command: SET_FLAGS, data: now & !RX_VLAN }).map(drop)
+    flags(interface, Value { command: SET_FLAGS, data: change(now) }).map(drop)
 }
 
 fn flags(interface: &str, mut value: Value) -> io::Result<u32> {

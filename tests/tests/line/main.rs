@@ -10,6 +10,7 @@ mod api;
 mod blind;
 mod both;
 mod conflict;
+mod deaf;
 mod kernel;
 mod life;
 mod real;

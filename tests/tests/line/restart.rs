@@ -1,11 +1,14 @@
 //! Restarts: what was known is known again, what was told is not told again.
 
+use rollcall_agent::policy::{Method, Policy};
+use rollcall_agent::table::Writer;
 use rollcall_agent::unit::Verdict;
 use rollcall_tests::fleet::Mode;
 use rollcall_tests::lab::{AGENT_INTERFACE, Lab};
+use rollcall_tests::population::{self, NETWORK};
 use rollcall_tests::webhook::Receiver;
 
-use crate::stage::{PATIENCE, Stage, a_while, cloud};
+use crate::stage::{PATIENCE, Stage, a_while, cloud, policy};
 
 #[test]
 fn kill_9_forgets_no_alarm_and_tells_none_twice() {
@@ -84,5 +87,38 @@ fn host_stopped_while_its_alarm_fires_is_not_told_after_a_crash() {
         assert_eq!(told.iter().filter(|status| *status == "firing").count(), 1, "{told:?}");
         assert!(told[1..].iter().all(|status| status == "forgotten"), "{told:?}");
         Ok(())
+    });
+}
+
+#[test]
+fn host_without_a_mac_in_the_list_that_dies_while_nobody_watches_is_told_after_the_restart() {
+    let Some(stage) = Stage::new("learned", cloud(20, 0), Mode::Native) else { return };
+    stage.play(async {
+        let receiver = Receiver::start().await?;
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        let mut writer = Writer::new();
+        let near = writer.policy(policy("near"));
+        let echo = writer.policy(Policy { method: Method::Icmp, ..policy("echo") });
+        for host in population::hosts(stage.cloud) {
+            let row = writer.host(&host.id, &host.name, host.project, host.tags);
+            writer.address(row, NETWORK, host.address.into(), None, if host.station.is_multiple_of(2) { echo } else { near });
+        }
+        stage.push(&agent, &writer.finish()?).await?;
+        stage.until(&mut agent, Verdict::Up, 20).await?;
+        let mac = agent.host("vm-000001").await?.unwrap().addresses[0].now.mac.clone();
+        agent.terminate().await?;
+        // Nobody answers a question for their MACs any more.
+        (1..=4).for_each(|station| stage.lab.fleet().kill(station));
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        stage.until(&mut agent, Verdict::Down, 4).await?;
+        stage.until(&mut agent, Verdict::Up, 16).await?;
+        assert_eq!(agent.host("vm-000001").await?.unwrap().addresses[0].now.mac, mac);
+        receiver.beyond(3, PATIENCE).await;
+        // And once more, down as they are.
+        agent.terminate().await?;
+        let mut agent = stage.agent(Some(&receiver), "").await?;
+        stage.until(&mut agent, Verdict::Down, 4).await?;
+        (1..=4).for_each(|station| stage.lab.fleet().revive(station));
+        stage.until(&mut agent, Verdict::Up, 20).await
     });
 }
