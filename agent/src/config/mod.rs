@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,8 +20,8 @@ pub const TEMPLATE: &str = include_str!("template.toml");
 
 /// Most canaries of a network.
 const CANARIES: usize = 16;
-/// Shortest time within which everybody is asked for each address.
-const CONFLICT_CHECK_MIN: Duration = Duration::from_secs(1);
+/// Within which time everybody may be asked for each address.
+const CONFLICT_CHECK: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
 
 mod vlan;
 
@@ -235,8 +236,8 @@ impl Config {
             if network.canary.len() > CANARIES {
                 mistakes.push(format!("network {name:?}: canary: found {} addresses, allowed: up to {CANARIES}", network.canary.len()));
             }
-            if network.conflict_check.is_some_and(|period| period < CONFLICT_CHECK_MIN) {
-                mistakes.push(format!("network {name:?}: conflict_check: found less than a second, allowed: from 1s on"));
+            if network.conflict_check.is_some_and(|period| !CONFLICT_CHECK.contains(&period)) {
+                mistakes.push(format!("network {name:?}: conflict_check: found a period out of reach, allowed: 1s to 30days"));
             }
             for prefix in network.on_link.iter().flatten() {
                 let right = prefix.network();

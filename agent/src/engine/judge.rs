@@ -90,11 +90,13 @@ impl Engine {
                 self.arm(slot, now);
                 return;
             }
-            let outcome = match (answered, self.blindness(network, routed, elapsed.map(|_| sent), timeout, now)) {
-                (true, _) => Some(Outcome::Reply),
-                (false, _) if traces.excused(sequence) => None,
-                (false, Some(blind)) => Some(Outcome::Void(blind)),
-                (false, None) => Some(Outcome::Miss),
+            let outcome = if answered {
+                Some(Outcome::Reply)
+            } else if traces.excused(sequence) {
+                None
+            } else {
+                let blind = self.blindness(network, routed, elapsed.map(|_| sent), timeout, now);
+                Some(blind.map_or(Outcome::Miss, Outcome::Void))
             };
             if outcome == Some(Outcome::Void(Blind::Silent)) && now.since(sent + timeout) < HEARD_WAIT {
                 self.wait_to_hear(network, slot, now);

@@ -1,5 +1,5 @@
-//! Losses: when the driver did not take frames of ours. Which frames is not known, so of everything that was sent then only
-//! the answers count. Pure.
+//! Losses: when the driver did not take frames of ours, or the engine stood still. Which frames that cost is not known, so of everything
+//! that was sent then only the answers count. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,6 +36,11 @@ impl Losses {
             // Rather believe too little than blame a host.
             self.0.push_front((from, to));
         }
+    }
+
+    /// Whether any of them lies between two moments.
+    pub(super) fn overlap(&self, from: Mono, to: Mono) -> bool {
+        self.0.iter().rev().any(|(first, last)| from <= *last && to >= *first)
     }
 
     /// Whether a probe sent at that moment may be one of those that were lost.

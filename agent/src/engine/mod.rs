@@ -36,6 +36,7 @@ use self::cell::Cell;
 use self::class::Classes;
 use self::conflict::Conflict;
 pub(crate) use self::conflict::is_allowed;
+use self::losses::Losses;
 use self::network::Network;
 pub use self::note::{Conditioned, Note, Sight, Turned};
 use self::send::Batch;
@@ -152,8 +153,8 @@ pub struct Engine {
     tick: Duration,
     /// Wall clock in milliseconds at this turn.
     wall_ms: u64,
-    /// The last time the engine stood still, from and to.
-    stalled: Option<(Mono, Mono)>,
+    /// When the engine stood still.
+    stalls: Losses,
     refreshed: Mono,
     id: u16,
     id_since: Mono,
@@ -208,7 +209,7 @@ impl Engine {
             last: now,
             tick: TICK,
             wall_ms: 0,
-            stalled: None,
+            stalls: Losses::default(),
             refreshed: now,
             id,
             id_since: now,
@@ -263,7 +264,7 @@ impl Engine {
         let suspended = boot.since(now);
         let slept = suspended.saturating_sub(std::mem::replace(&mut self.suspended, suspended));
         if now.since(self.last) + slept > self.stall {
-            self.stalled = Some((self.last, now));
+            self.stalls.note(self.last, now);
             self.networks.iter_mut().for_each(|network| network.hearing.paused(now));
             self.view.stalls.add(1);
             let milliseconds = (now.since(self.last) + slept).as_millis() as u64;

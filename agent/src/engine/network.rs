@@ -387,7 +387,7 @@ impl Engine {
     ) -> Option<Blind> {
         let Some(sent) = sent else { return Some(Blind::Overload) };
         let overlaps = |from: Mono, to: Mono| sent <= to && sent + timeout >= from;
-        if self.stalled.is_some_and(|(from, to)| overlaps(from, to)) {
+        if self.stalls.overlap(sent, sent + timeout) {
             return Some(Blind::Overload);
         }
         let Some(network) = self.networks.get(usize::from(network?)) else { return Some(Blind::NoNetwork) };

@@ -141,7 +141,7 @@ impl Engine {
             let after = self.clock.now();
             if after.since(before) > SEND_STALL {
                 // Stopped between noting a send time and sending: what was under way then says nothing.
-                self.stalled = Some((before, after));
+                self.stalls.note(before, after);
             }
             if departure.dropped > 0 {
                 network.losses.note(before, after);

@@ -10,7 +10,7 @@ use rollcall_tests::lab::{AGENT_INTERFACE, FLEET_INTERFACE};
 use rollcall_tests::population;
 use rollcall_tests::webhook::Receiver;
 
-use crate::stage::{PATIENCE, Stage, a_while, cloud, policy};
+use crate::stage::{PATIENCE, Stage, a_while, cloud, fleet_mode, policy};
 
 #[test]
 fn link_that_goes_down_makes_unknown_and_is_the_agents_own_alarm_alone() {
@@ -218,8 +218,7 @@ fn interface_that_is_made_anew_is_taken_up_again() {
         stage.until(&mut agent, Verdict::Unknown, 25).await?;
         a_while().await;
         near.ip(["link", "add", AGENT_INTERFACE, "type", "veth", "peer", "name", FLEET_INTERFACE, "netns", far.name()])?;
-        // In the driver the fleet answers only where the agent's end has an XDP program too.
-        far.within(|| fleet.attach(FLEET_INTERFACE, if crate::RECEIVE == "socket" { Mode::Generic } else { Mode::Native }))?;
+        far.within(|| fleet.attach(FLEET_INTERFACE, fleet_mode(Mode::Native)))?;
         far.ip(["link", "set", FLEET_INTERFACE, "up"])?;
         near.ip(["address", "add", "10.128.0.1/9", "dev", AGENT_INTERFACE])?;
         near.ip(["link", "set", AGENT_INTERFACE, "up"])?;

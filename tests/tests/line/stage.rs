@@ -30,6 +30,11 @@ pub(crate) fn transmit() -> &'static str {
     crate::TRANSMIT
 }
 
+/// How the fleet answers: in the driver only where the agent's end has an XDP program in the driver too (drivers/net/veth.c).
+pub(crate) fn fleet_mode(wanted: Mode) -> Mode {
+    if crate::RECEIVE == "auto" { wanted } else { Mode::Generic }
+}
+
 pub(crate) struct Stage {
     pub(crate) lab: Lab,
     pub(crate) cloud: Cloud,
@@ -66,9 +71,7 @@ impl Stage {
             println!("SKIPPED: {test}: network namespaces and XDP need root");
             return None;
         }
-        // In the driver the fleet answers only where the agent's end has an XDP program too (drivers/net/veth.c).
-        let fleet_mode = if crate::RECEIVE == "socket" { Mode::Generic } else { mode };
-        let lab = Lab::scratch_with(test, cloud, vlans, fleet_mode).unwrap();
+        let lab = Lab::scratch_with(test, cloud, vlans, fleet_mode(mode)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         Some(Stage { lab, cloud, folder, client, transmit })

@@ -15,7 +15,7 @@ use crate::{step, workspace};
 
 /// The tests that meet the kernel: the programs and their verifier, the lab, the whole line by both transmitters and both kinds of receiver. All others are as good on
 /// any kernel as on this one; `bench` judges time, which an emulated machine has not.
-const TESTS: [&str; 6] = ["xdp", "fleet", "lab", "line", "line-socket", "line-packet"];
+const TESTS: [&str; 7] = ["xdp", "fleet", "lab", "line", "line-socket", "line-generic", "line-packet"];
 /// What the lab needs that may not be built in.
 const MODULES: [&str; 1] = ["veth"];
 /// Certificates that the agent's client of webhooks looks for, used or not.
