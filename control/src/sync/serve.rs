@@ -170,3 +170,26 @@ fn gauges<L: Clone + std::hash::Hash + Eq + EncodeLabelSet>() -> Family<L, Gauge
 fn counters<L: Clone + std::hash::Hash + Eq + EncodeLabelSet>() -> Family<L, Counter> {
     Family::default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_grows_is_a_counter_by_name_and_type() {
+        let notifications = Arc::new(Standing { messages: 7.into(), broken: 2.into(), ..Standing::default() });
+        let source = SourceStanding { name: "cloud".into(), notifications: Some(notifications), ..SourceStanding::default() };
+        let agents = Arc::new(vec![("a".to_owned(), Board::default())]);
+        let show = Show { sources: Arc::new(Mutex::new(vec![source])), agents, ..Show::default() };
+        let mut text = String::new();
+        encode(&mut text, &registry(&show)).unwrap();
+        for line in [
+            "# TYPE rollcall_sync_notifications counter",
+            "rollcall_sync_notifications_total{source=\"cloud\"} 7",
+            "rollcall_sync_notifications_broken_total{source=\"cloud\"} 2",
+            "rollcall_sync_agent_pushes_total{agent=\"a\"} 0",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line}: {text}");
+        }
+    }
+}

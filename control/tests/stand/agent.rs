@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 type Shared = Arc<Mutex<Arc<Table>>>;
 
 /// The agent; it ends with this.
-pub struct Agent {
+pub(crate) struct Agent {
     table: Shared,
     address: SocketAddr,
     task: tokio::task::JoinHandle<()>,
@@ -34,38 +35,47 @@ impl Drop for Agent {
 
 impl Agent {
     /// One that runs nothing yet.
-    pub async fn start() -> Agent {
+    pub(crate) async fn start() -> Agent {
         Agent::at(SocketAddr::from(([127, 0, 0, 1], 0)), Table::empty()).await
     }
 
     /// One that runs a table.
-    pub async fn at(address: SocketAddr, table: Table) -> Agent {
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    pub(crate) async fn at(address: SocketAddr, table: Table) -> Agent {
+        let began = Instant::now();
+        // Whoever had the address before may still be about to leave it.
+        let listener = loop {
+            match tokio::net::TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(error) => assert!(began.elapsed() < PATIENCE, "{address}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
         let address = listener.local_addr().unwrap();
         let table = Arc::new(Mutex::new(Arc::new(table)));
         let router = Router::new()
             .route("/v1/status", get(status))
             .route("/v1/table", put(put_table))
             .route("/v1/hosts", get(hosts))
+            // A connection that is kept would be answered after the agent has ended.
+            .layer(map_response(async |mut response: Response| {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response
+            }))
             .with_state(table.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Agent { table, address, task }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    pub fn table(&self) -> Arc<Table> {
+    pub(crate) fn table(&self) -> Arc<Table> {
         self.table.lock().unwrap().clone()
     }
 
     /// Waits until it watches so many addresses.
-    pub async fn until(&self, addresses: usize) {
+    pub(crate) async fn until(&self, addresses: usize) {
         let began = Instant::now();
         while self.table().len() != addresses {
             assert!(began.elapsed() < PATIENCE, "{} addresses, expected {addresses}", self.table().len());

@@ -15,13 +15,13 @@ use serde_json::json;
 use crate::source::openstack::{OpenStack, OpenStackSettings};
 
 /// Ports, each of a server of its own.
-pub const PORTS: usize = 20;
+pub(crate) const PORTS: usize = 20;
 /// On a page.
 const PAGE: usize = 5;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     None,
     /// The third page of the ports fails.
     Page,
@@ -38,13 +38,13 @@ pub enum Fault {
 }
 
 #[derive(Clone)]
-pub struct Cloud {
+pub(crate) struct Cloud {
     fault: Arc<Mutex<Fault>>,
     base: String,
 }
 
 impl Cloud {
-    pub async fn start() -> Cloud {
+    pub(crate) async fn start() -> Cloud {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let cloud = Cloud { fault: Arc::new(Mutex::new(Fault::None)), base: format!("http://{}", listener.local_addr().unwrap()) };
         let router = Router::new()
@@ -57,7 +57,7 @@ impl Cloud {
         cloud
     }
 
-    pub fn set(&self, fault: Fault) {
+    pub(crate) fn set(&self, fault: Fault) {
         *self.fault.lock().unwrap() = fault;
     }
 
@@ -65,7 +65,7 @@ impl Cloud {
         *self.fault.lock().unwrap()
     }
 
-    pub fn source(&self) -> OpenStack {
+    pub(crate) fn source(&self) -> OpenStack {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clouds.yaml");
         let auth = format!("auth_url: {}/identity, username: u, password: hunter2, project_name: p", self.base);

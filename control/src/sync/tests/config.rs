@@ -55,7 +55,7 @@ fn paths_are_relative_to_the_file_whatever_they_are_for() {
 fn what_is_unknown_double_or_missing_is_named_with_its_line() {
     for (from, to, said) in [
         ("policy =", "polices =", "line 1: unknown field `polices`"),
-        ("token_file =", "token =", "line 16: unknown field `token`"),
+        ("token_file =", "token =", "line 17: unknown field `token`"),
         ("name = \"list\"", "name = \"ports\"", "source \"ports\": found twice"),
         ("name = \"a\"", "name = \"\"", "agent: name: found an empty text"),
         ("[\"*\"]", "[]", "agent \"a\": networks: found none"),
@@ -63,7 +63,7 @@ fn what_is_unknown_double_or_missing_is_named_with_its_line() {
         ("policy = \"policies.toml\"\n", "", "missing field `policy`"),
         ("policies.toml\"", "policies.toml", "line 1: "),
         ("policy =", "interval = \"100ms\"\npolicy =", "interval: found 100ms, allowed: 1s to 24h"),
-        ("\"http://127.0.0.1:9798\"", "\"nowhere\"", "line 15: url: found what is no URL (relative URL without a base)"),
+        ("\"http://127.0.0.1:9798\"", "\"nowhere\"", "line 16: url: found what is no URL (relative URL without a base)"),
     ] {
         assert!(GOOD.contains(from));
         let error = refused(&GOOD.replacen(from, to, 1));
@@ -87,7 +87,7 @@ fn secret_in_the_wrong_place_is_refused_and_not_repeated() {
         let error = refused(&text);
         assert!(!error.contains("hunter2") && error.contains("line "), "{error}");
     }
-    assert!(refused(&url(urls[0])).contains("line 15: url: found a user, a password or a query in it, allowed: "));
+    assert!(refused(&url(urls[0])).contains("line 16: url: found a user, a password or a query in it, allowed: "));
 }
 
 #[test]

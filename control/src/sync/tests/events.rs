@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn under_a_steady_stream_of_events_the_agent_gets_its_table_all_the_same() {
     let agent = Agent::start().await;
-    let desk = Desk::new(&[("a", agent.url())], &["list"]);
+    let desk = Desk::new(&[("a", agent.address())], &["list"]);
     let (hand, source) = script(Ok(hosts(0..10)));
     let running = desk.run(false, vec![source]);
     agent.until(10).await;
@@ -30,7 +30,7 @@ async fn under_a_steady_stream_of_events_the_agent_gets_its_table_all_the_same()
 #[tokio::test]
 async fn word_of_a_single_host_does_not_make_a_source_well_that_cannot_be_listed() {
     let agent = Agent::start().await;
-    let desk = Desk::new(&[("a", agent.url())], &["list"]);
+    let desk = Desk::new(&[("a", agent.address())], &["list"]);
     let (hand, source) = script(Ok(hosts(0..10)));
     let running = desk.run(false, vec![source]);
     agent.until(10).await;

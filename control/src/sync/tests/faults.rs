@@ -16,7 +16,7 @@ const FAULTS: [(Fault, &str); 6] = [
 /// Each fault, and while it lasts a deletion that the platform tells of.
 async fn survive(allow_shrink: bool) {
     let (cloud, agent) = (Cloud::start().await, Agent::start().await);
-    let desk = Desk::new(&[("a", agent.url())], &["cloud"]);
+    let desk = Desk::new(&[("a", agent.address())], &["cloud"]);
     let (sender, changes) = mpsc::channel(16);
     // As the controller opens it, but for the broker.
     let guard = Controller::new(desk.config(), allow_shrink).unwrap().guard;

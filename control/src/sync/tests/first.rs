@@ -7,8 +7,7 @@ async fn agent_that_comes_back_gets_its_table_and_one_that_never_answers_holds_u
     let (here, away) = (Agent::start().await, nobody().await);
     // Takes connections into its backlog, and never says anything.
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mute_url = format!("http://{}", mute.local_addr().unwrap());
-    let desk = Desk::new(&[("here", here.url()), ("away", format!("http://{away}")), ("mute", mute_url)], &["list"]);
+    let desk = Desk::new(&[("here", here.address()), ("away", away), ("mute", mute.local_addr().unwrap())], &["list"]);
     let (hand, source) = script(Ok(hosts(0..60)));
     let began = Instant::now();
     let running = desk.run(false, vec![source]);
@@ -30,7 +29,7 @@ async fn agent_that_comes_back_gets_its_table_and_one_that_never_answers_holds_u
 #[tokio::test]
 async fn agent_that_comes_back_with_more_than_the_list_has_keeps_it_until_that_is_allowed() {
     let away = nobody().await;
-    let desk = Desk::new(&[("a", format!("http://{away}"))], &["list"]);
+    let desk = Desk::new(&[("a", away)], &["list"]);
     let held = desk.table(&hosts(0..30));
     // Few are left; all are others, as many as before.
     for (listing, said) in [(hosts(0..3), "27 of 30 addresses"), (hosts(100..130), "30 of 30 addresses")] {
@@ -60,7 +59,7 @@ async fn hosts_that_move_to_an_agent_that_is_new_are_not_lost_and_nobody_waits_f
     let (old, new) = (Agent::start().await, nobody().await);
     let address = old.address();
     drop(old);
-    let desk = Desk::new(&[("old", format!("http://{address}")), ("new", format!("http://{new}"))], &["list"]);
+    let desk = Desk::new(&[("old", address), ("new", new)], &["list"]);
     let old = Agent::at(address, desk.table(&hosts(0..200))).await;
     let (_hand, source) = script(Ok(hosts(0..199)));
     let running = desk.run(false, vec![source]);
@@ -75,16 +74,16 @@ async fn hosts_that_move_to_an_agent_that_is_new_are_not_lost_and_nobody_waits_f
 #[tokio::test]
 async fn push_that_failed_in_between_is_no_first_one() {
     let agent = Agent::start().await;
-    let desk = Desk::new(&[("a", agent.url())], &["list"]);
+    let desk = Desk::new(&[("a", agent.address())], &["list"]);
     let (hand, source) = script(Ok(hosts(0..30)));
     let running = desk.run(false, vec![source]);
-    agent.until(30).await;
+    running.until_well().await;
     let (address, held) = (agent.address(), agent.table());
     drop(agent);
     // The platform tells that most are deleted while the agent is away.
     hand.lists(Ok(hosts(0..5)));
     hand.tells(hosts(0..5));
-    running.until_trouble("agent a: ").await;
+    running.until_trouble("agent a: no answer").await;
     let back = Agent::at(address, held.with_generation(1)).await;
     back.until(5).await;
     running.end().await;

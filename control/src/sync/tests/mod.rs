@@ -48,14 +48,14 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(agents: &[(&str, String)], sources: &[&str]) -> Desk {
+    fn new(agents: &[(&str, SocketAddr)], sources: &[&str]) -> Desk {
         let folder = tempfile::tempdir().unwrap();
         let mut text = "policy = \"policies.toml\"\n".to_owned();
         for name in sources {
             text += &format!("[[source]]\ntype = \"file\"\nname = \"{name}\"\npath = \"{name}\"\nformat = \"hosts\"\n");
         }
-        for (name, url) in agents {
-            text += &format!("[[agent]]\nname = \"{name}\"\nurl = \"{url}\"\nnetworks = [\"*\"]\n");
+        for (name, address) in agents {
+            text += &format!("[[agent]]\nname = \"{name}\"\nurl = \"http://{address}\"\nnetworks = [\"*\"]\n");
         }
         std::fs::write(folder.path().join("sync.toml"), text).unwrap();
         let desk = Desk { folder };

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn policy_file_that_breaks_is_shown_until_it_is_mended_and_the_agents_keep_their_tables() {
     let agent = Agent::start().await;
-    let desk = Desk::new(&[("a", agent.url())], &["list"]);
+    let desk = Desk::new(&[("a", agent.address())], &["list"]);
     let (hand, source) = script(Ok(hosts(0..10)));
     let running = desk.run(false, vec![source]);
     agent.until(10).await;
@@ -26,7 +26,7 @@ async fn policy_file_that_breaks_is_shown_until_it_is_mended_and_the_agents_keep
 #[tokio::test]
 async fn source_that_was_never_listed_holds_up_the_others_and_that_is_shown() {
     let agent = Agent::start().await;
-    let desk = Desk::new(&[("a", agent.url())], &["list", "netbox"]);
+    let desk = Desk::new(&[("a", agent.address())], &["list", "netbox"]);
     let ((_list, list), (netbox, other)) = (script(Ok(hosts(0..10))), script(Err("it is away")));
     let running = desk.run(false, vec![list, other]);
     running.until_trouble("source netbox: source \"netbox\": it is away").await;
@@ -62,7 +62,7 @@ impl Source for Mad {
 
 #[tokio::test]
 async fn process_ends_with_an_error_when_one_of_its_tasks_does() {
-    let desk = Desk::new(&[("a", format!("http://{}", nobody().await))], &["mad"]);
+    let desk = Desk::new(&[("a", nobody().await)], &["mad"]);
     let running = desk.run(false, vec![Box::new(Mad)]);
     let ended = tokio::time::timeout(PATIENCE, running.task).await.expect("it goes on without the source").unwrap();
     let error = ended.unwrap_err().to_string();
