@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use super::config::Config;
 use super::courier::{Board, Courier, Errand, PATIENCE, late};
 use super::difference::{self, Difference};
-use super::first::Held;
 use super::guard::Guard;
 use super::listen::listen;
 use super::lock::Lock;
@@ -279,10 +278,7 @@ impl Controller {
         let previews = clients.iter().zip(&self.config.agents).zip(errands(plan)).map(|((client, agent), errand)| async move {
             let asked = tokio::time::timeout(PATIENCE, difference::ask(client, &errand.table)).await;
             let difference = asked.unwrap_or_else(|_| Err(late()));
-            let refused = difference.as_ref().ok().and_then(|difference| {
-                let Held { all, gone } = difference.held(&errand.all);
-                guard.judge("its first table from here", all, gone).err()
-            });
+            let refused = difference.as_ref().ok().and_then(|difference| difference.held(&errand.all).judge(guard).err());
             Preview { agent: agent.name.clone(), difference, refused }
         });
         Ok(join_all(previews).await)

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use rollcall_agent::table::{Delta, Digest, Table};
 use tokio::sync::watch;
 
-use super::first::{Held, held};
+use super::first::First;
 use super::guard::Guard;
 use super::say;
 use crate::client::{Client, Pushed, describe};
@@ -70,14 +70,14 @@ pub struct Courier {
     board: Board,
     /// The table that the agent took last from us.
     pushed: Option<Arc<Table>>,
-    /// What the first table may take from the agent; `None` once that was judged.
-    guard: Option<Guard>,
+    /// The judgement of the first table; `None` once it was let pass.
+    first: Option<First>,
 }
 
 impl Courier {
     /// For an agent. `guard`: what the first table may take from it.
     pub fn new(name: &str, client: Client, board: Board, guard: Guard) -> Self {
-        Courier { name: name.to_owned(), client, board, pushed: None, guard: Some(guard) }
+        Courier { name: name.to_owned(), client, board, pushed: None, first: Some(First::new(guard)) }
     }
 
     /// Works until nobody wants tables any more. `every`: how often it looks whether the agent still runs what it should.
@@ -138,15 +138,12 @@ impl Courier {
         let running = status.digest.parse::<Digest>().ok().filter(|_| status.generation > 0);
         if running == Some(table.digest()) {
             self.pushed = Some(table.clone());
-            self.guard = None;
+            self.first = None;
             return Ok(false);
         }
-        if let Some(guard) = self.guard {
-            if status.addresses > 0 && !guard.allow {
-                let Held { all, gone } = held(&self.client, &errand.all).await?;
-                guard.judge("its first table from here", all, gone).map_err(|why| anyhow!(why))?;
-            }
-            self.guard = None;
+        if let Some(first) = &mut self.first {
+            first.judge(&self.client, status.addresses, &errand.all).await?;
+            self.first = None;
         }
         let base = self.pushed.take();
         if let (Some(base), Some(running)) = (&base, running)

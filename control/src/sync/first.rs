@@ -7,11 +7,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use rollcall_agent::table::Table;
 use serde::Deserialize;
 
+use super::guard::Guard;
 use crate::client::Client;
 use crate::failure::Failure;
 
@@ -25,12 +27,49 @@ pub struct Held {
 }
 
 impl Held {
+    /// Whether a first table may take that.
+    pub fn judge(self, guard: Guard) -> Result<(), String> {
+        guard.judge("its first table from here", self.all, self.gone)
+    }
+
     /// Of these, by network and address.
     pub fn of<'a>(places: impl Iterator<Item = (&'a str, IpAddr)>, tables: &[Arc<Table>]) -> Held {
         places.fold(Held::default(), |held, (network, address)| {
             let kept = tables.iter().any(|table| table.find(network, address).is_some());
             Held { all: held.all + 1, gone: held.gone + u64::from(!kept) }
         })
+    }
+}
+
+/// A refusal stands so long: on a busy platform tables change every second, and each look at it is one at all that the agent holds.
+const STANDS: Duration = Duration::from_secs(30);
+
+/// The judgement of an agent's first table.
+#[derive(Clone, Debug)]
+pub struct First {
+    guard: Guard,
+    refused: Option<(Instant, String)>,
+}
+
+impl First {
+    /// By a guard, which may let it take whatever it wants.
+    pub fn new(guard: Guard) -> First {
+        First { guard, refused: None }
+    }
+
+    /// Whether an agent that holds so many addresses may get it.
+    pub async fn judge(&mut self, client: &Client, addresses: u64, tables: &Arc<[Arc<Table>]>) -> Result<(), Failure> {
+        if addresses == 0 || self.guard.allow {
+            return Ok(());
+        }
+        if let Some((_, why)) = self.refused.as_ref().filter(|(at, _)| at.elapsed() < STANDS) {
+            return Err(anyhow!(why.clone()).into());
+        }
+        let held = held(client, tables).await?;
+        Ok(held.judge(self.guard).map_err(|why| {
+            self.refused = Some((Instant::now(), why.clone()));
+            anyhow!(why)
+        })?)
     }
 }
 
@@ -42,7 +81,7 @@ struct Place {
 }
 
 /// Asks an agent what it holds. As CSV, which is a third of the JSON.
-pub async fn held(client: &Client, tables: &Arc<[Arc<Table>]>) -> Result<Held, Failure> {
+async fn held(client: &Client, tables: &Arc<[Arc<Table>]>) -> Result<Held, Failure> {
     let what = "cannot read the agent's list of hosts";
     let bytes = client.hosts_csv(&[]).await?.bytes().await.context(what).map_err(Failure::Unreachable)?;
     let tables = tables.clone();

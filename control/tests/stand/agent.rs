@@ -1,6 +1,7 @@
 //! An agent that stands in for a real one, as far as `rollcall sync` can tell: status, table, list of hosts.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ type Shared = Arc<Mutex<Arc<Table>>>;
 /// The agent; it ends with this.
 pub(crate) struct Agent {
     table: Shared,
+    listed: Arc<AtomicU32>,
     address: SocketAddr,
     task: tokio::task::JoinHandle<()>,
 }
@@ -52,6 +54,12 @@ impl Agent {
         };
         let address = listener.local_addr().unwrap();
         let table = Arc::new(Mutex::new(Arc::new(table)));
+        let listed = Arc::new(AtomicU32::new(0));
+        let count = listed.clone();
+        let hosts = move |table: State<Shared>, query: RawQuery| {
+            count.fetch_add(1, Ordering::Relaxed);
+            hosts(table, query)
+        };
         let router = Router::new()
             .route("/v1/status", get(status))
             .route("/v1/table", put(put_table))
@@ -63,11 +71,16 @@ impl Agent {
             }))
             .with_state(table.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Agent { table, address, task }
+        Agent { table, listed, address, task }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often it was asked for all that it watches.
+    pub(crate) fn listed(&self) -> u32 {
+        self.listed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn table(&self) -> Arc<Table> {
