@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use reqwest::Url;
 use serde::Deserialize;
@@ -78,9 +78,23 @@ pub struct AgentSettings {
 }
 
 fn url<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Url, D::Error> {
-    let text = String::deserialize(from)?;
-    let allowed = "a URL such as http://10.0.0.5:9798";
-    text.parse().map_err(|_| serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &allowed))
+    let allowed = "allowed: a URL such as http://10.0.0.5:9798 (a token goes into a file: token_file)";
+    let wrong = |found: String| serde::de::Error::custom(format!("url: found {found}, {allowed}"));
+    // It is not shown: a password may stand in it.
+    let url: Url = String::deserialize(from)?.parse().map_err(|error| wrong(format!("what is no URL ({error})")))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        return Err(wrong("a user, a password or a query in it".to_owned()));
+    }
+    Ok(url)
+}
+
+/// What is wrong with the file, and where. Of the line itself nothing is shown: a secret that is misplaced may stand there.
+fn mistake(error: &toml::de::Error, text: &str) -> anyhow::Error {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => anyhow!("line {}: {}", before.matches('\n').count() + 1, error.message()),
+        None => anyhow!("{}", error.message()),
+    }
 }
 
 impl Config {
@@ -88,7 +102,7 @@ impl Config {
     pub fn read(path: &Path) -> Result<Config> {
         let what = || format!("cannot use {}", path.display());
         let text = std::fs::read_to_string(path).with_context(what)?;
-        let mut config: Config = toml::from_str(&text).with_context(what)?;
+        let mut config: Config = toml::from_str(&text).map_err(|error| mistake(&error, &text)).with_context(what)?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let files = config.sources.iter_mut().flat_map(SourceSettings::files);
         let tokens = config.agents.iter_mut().filter_map(|agent| agent.token_file.as_mut());
@@ -145,7 +159,7 @@ impl SourceSettings {
     fn files(&mut self) -> Vec<&mut PathBuf> {
         match self {
             SourceSettings::File(settings) => std::iter::once(&mut settings.path).chain(settings.servers.as_mut()).collect(),
-            SourceSettings::Url(settings) => settings.header_file.as_mut().into_iter().collect(),
+            SourceSettings::Url(settings) => settings.header_file.as_mut().into_iter().chain(settings.servers.as_mut()).collect(),
             SourceSettings::OpenStack(settings) => {
                 let notifications = settings.notifications.as_mut();
                 let more =

@@ -1,56 +1,57 @@
 //! The controller: owns what is believed of each source, and what each agent should run.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
 use futures::future::join_all;
 use rollcall_agent::table::Table;
-use tokio::sync::{mpsc, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::config::Config;
-use super::courier::{Board, Courier};
+use super::courier::{Board, Courier, Errand, PATIENCE, late};
+use super::difference::{self, Difference};
 use super::guard::Guard;
+use super::listen::listen;
+use super::lock::Lock;
 use super::plan::{Plan, Planner};
 use super::say;
 use super::serve::{Show, SourceStanding, serve};
+use super::tasks::Tasks;
+use super::words::{Word, Words};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::source::{Listing, Source, SourceError};
+use crate::source::{Listing, Source};
 
 /// After a change so long is waited for more of them: they mostly come several at once.
 const GATHER: Duration = Duration::from_millis(20);
-/// How long an agent may take to say how much it watches, when everything begins.
-const ASK: Duration = Duration::from_secs(5);
+/// How what is said begins while there is no plan.
+const NOTHING: &str = "nothing is pushed";
 
-/// What a source says.
-struct Word {
-    source: usize,
-    listing: Result<Listing, SourceError>,
-    /// It was told of single changes, and did not list everything.
-    is_change: bool,
-}
+/// The desk of a courier: what its agent should run.
+type Desk = watch::Sender<Option<Errand>>;
 
 /// The controller's state.
 pub struct Controller {
-    config: Config,
-    guard: Guard,
-    planner: Planner,
+    config: Arc<Config>,
+    /// What a list of a source may lose. Nothing is ever allowed to a source itself, nor to any but the first lists.
+    pub(super) guard: Guard,
+    /// The first tables of the agents may lose what they want.
+    allow_shrink: bool,
+    planner: Arc<Planner>,
     /// What is believed of each source; `None` before its first good list.
-    believed: Vec<Option<Listing>>,
-    /// Whether what the agents hold was compared with the first plan.
-    begun: bool,
-    /// Warnings that were told, so that each is told once.
+    believed: Vec<Option<Arc<Listing>>>,
+    /// What was told, so that it is told once.
     told: BTreeSet<String>,
-    show: Show,
+    pub(super) show: Show,
 }
 
 impl Controller {
-    /// For a configuration. `allow_shrink`: the first plan may remove whatever it wants.
+    /// For a configuration. `allow_shrink`: the first table of each agent may take from it whatever it wants.
     pub fn new(config: Config, allow_shrink: bool) -> Result<Controller> {
-        let guard = Guard { percent: config.max_shrink_percent, allow: allow_shrink };
+        let guard = Guard { percent: config.max_shrink_percent, allow: false };
         let planner = Planner::new(&config.agents)?;
         let believed = config.sources.iter().map(|_| None).collect();
         let sources = config.sources.iter().map(|source| SourceStanding {
@@ -59,8 +60,13 @@ impl Controller {
             ..SourceStanding::default()
         });
         let agents = config.agents.iter().map(|agent| (agent.name.clone(), Board::default())).collect();
-        let show = Show { sources: Arc::new(std::sync::Mutex::new(sources.collect())), agents: Arc::new(agents), nobodys: Arc::default() };
-        Ok(Controller { config, guard, planner, believed, begun: false, told: BTreeSet::new(), show })
+        let show = Show {
+            sources: Arc::new(std::sync::Mutex::new(sources.collect())),
+            agents: Arc::new(agents),
+            unplanned: Arc::new(std::sync::Mutex::new(Some(format!("{NOTHING} before every source was listed once")))),
+            ..Show::default()
+        };
+        Ok(Controller { config: Arc::new(config), guard, allow_shrink, planner: Arc::new(planner), believed, told: BTreeSet::new(), show })
     }
 
     fn clients(&self) -> Result<Vec<Client>, Failure> {
@@ -85,36 +91,57 @@ impl Controller {
         if let Some(why) = refused {
             return Err(anyhow!("{why}: nothing was pushed").into());
         }
-        let plan = self.plan()?;
-        self.begin(&plan).await?;
-        Ok(plan)
+        Ok(self.plan().await?)
     }
 
     /// One round for cron: lists, plans, pushes to all agents.
     pub async fn once(&mut self) -> Result<(), Failure> {
         let plan = self.plan_once().await?;
-        let clients = self.clients()?;
-        let couriers =
-            clients.into_iter().zip(self.show.agents.iter()).map(|(client, (name, board))| Courier::new(name, client, board.clone()));
-        let rounds = couriers.zip(&plan.tables).map(|(mut courier, table)| async move { courier.deliver(table).await });
+        let rounds =
+            self.couriers()?.into_iter().zip(errands(plan)).map(|(mut courier, errand)| async move { courier.deliver(&errand).await });
         // Every agent gets its turn, whatever becomes of the others.
         join_all(rounds).await.into_iter().collect::<Result<Vec<()>, Failure>>().map(drop)
     }
 
-    /// Works until the process is told to end.
-    pub async fn run(mut self) -> Result<(), Failure> {
+    fn couriers(&self) -> Result<Vec<Courier>, Failure> {
+        let guard = self.first();
+        let agents = self.clients()?.into_iter().zip(self.show.agents.iter());
+        Ok(agents.map(|(client, (name, board))| Courier::new(name, client, board.clone(), guard)).collect())
+    }
+
+    /// What the first table may take from an agent.
+    fn first(&self) -> Guard {
+        Guard { allow: self.allow_shrink, ..self.guard }
+    }
+
+    /// Works until the process is told to end; `lock` is kept so long.
+    pub async fn run(self, lock: Lock) -> Result<(), Failure> {
+        let mut tasks = Tasks::default();
+        tasks.start("the lock".into(), lock.follow());
         if let Some(listen) = self.config.listen {
-            serve(listen, self.show.clone()).await?;
+            let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+            tasks.start("the server of metrics".into(), serve(listener, self.show.clone()));
         }
-        let (words, mut heard) = mpsc::channel(16);
-        for (at, source) in self.sources(true)?.into_iter().enumerate() {
+        let sources = self.sources(true)?;
+        self.work(tasks, sources, stopped()).await
+    }
+
+    /// Works with these sources until `stop`.
+    pub(super) async fn work(
+        mut self,
+        mut tasks: Tasks,
+        sources: Vec<Box<dyn Source>>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
+        let words = Arc::new(Words::default());
+        for (at, source) in sources.into_iter().enumerate() {
             self.show.source(at, |standing| standing.notifications = source.notifications());
-            tokio::spawn(listen_to(at, source, self.config.interval, words.clone()));
+            tasks.start(format!("source {:?}", source.name()), listen(at, source, self.config.interval, words.clone()));
         }
-        let mut desks = Vec::new();
-        for (client, (name, board)) in self.clients()?.into_iter().zip(self.show.agents.iter()) {
+        let mut desks: Vec<Desk> = Vec::new();
+        for (courier, agent) in self.couriers()?.into_iter().zip(&self.config.agents) {
             let (desk, wanted) = watch::channel(None);
-            tokio::spawn(Courier::new(name, client, board.clone()).run(wanted, self.config.interval));
+            tasks.start(format!("agent {:?}", agent.name), courier.run(wanted, self.config.interval));
             desks.push(desk);
         }
         // Without systemd nobody is told.
@@ -125,88 +152,109 @@ impl Controller {
             desks.len(),
             humantime::format_duration(self.config.interval)
         ));
-        let mut stop = std::pin::pin!(stopped());
-        loop {
-            tokio::select! {
-                Some(word) = heard.recv() => {
+        let follow = async {
+            loop {
+                let mut heard = words.hear().await;
+                // So long and no longer: others may go on telling for ever.
+                tokio::time::sleep(GATHER).await;
+                heard.extend(words.rest());
+                for word in heard {
                     // What is refused was said, and changes nothing.
                     let _ = self.hear(word);
-                    while let Ok(Some(word)) = tokio::time::timeout(GATHER, heard.recv()).await {
-                        let _ = self.hear(word);
-                    }
-                    if let Err(error) = self.follow(&desks).await {
-                        say(&format!("{error:#}: the agents go on with the tables that they have"));
-                    }
                 }
-                () = &mut stop => {
-                    say("ended; the agents go on with the tables that they have");
-                    return Ok(());
-                }
+                self.follow(&desks).await;
+            }
+        };
+        tokio::select! {
+            () = follow => Ok(()),
+            error = tasks.ended() => Err(error.into()),
+            () = stop => {
+                say("ended; the agents go on with the tables that they have");
+                Ok(())
             }
         }
     }
 
     /// Makes the plan and puts it on the desks of the couriers.
-    async fn follow(&mut self, desks: &[watch::Sender<Option<Arc<Table>>>]) -> Result<()> {
+    async fn follow(&mut self, desks: &[Desk]) {
         // A source of which nothing is known yet may have hosts: without them they would be forgotten.
-        if self.believed.iter().any(Option::is_none) {
-            return Ok(());
+        if let Some(missing) = self.believed.iter().position(Option::is_none) {
+            let name = self.config.sources[missing].name();
+            let why = format!("{NOTHING} before source {name:?} was listed once; the agents go on with the tables that they have");
+            // One that only takes its time is no news.
+            if self.told.iter().any(|told| told.starts_with(&of_source(name))) {
+                self.tell_once(&why);
+            }
+            return self.show.planned(Some(why));
         }
-        let plan = self.plan()?;
-        self.begin(&plan).await?;
-        for (desk, table) in desks.iter().zip(plan.tables) {
+        let plan = match self.plan().await {
+            Ok(plan) => plan,
+            Err(error) => {
+                let why = format!("{NOTHING}: {error:#}; the agents go on with the tables that they have");
+                self.tell_once(&why);
+                return self.show.planned(Some(why));
+            }
+        };
+        if self.forget(NOTHING) {
+            say("tables are made and pushed again");
+        }
+        self.show.planned(None);
+        for (desk, errand) in desks.iter().zip(errands(plan)) {
             desk.send_if_modified(|wanted| {
-                let differs = wanted.as_ref().is_none_or(|before| before.digest() != table.digest());
-                if differs {
-                    *wanted = Some(table);
-                }
+                let differs = wanted.as_ref().is_none_or(|before| before.table.digest() != errand.table.digest());
+                *wanted = Some(errand);
                 differs
             });
         }
-        Ok(())
     }
 
     /// Believes what a source says, or says why not.
     fn hear(&mut self, word: Word) -> Result<(), String> {
         let Word { source, listing, is_change } = word;
         let name = self.config.sources[source].name().to_owned();
-        let judged = listing.map_err(|error| format!("source {name:?}: {error}")).and_then(|listing| {
+        let judged = listing.map_err(|error| format!("{} {error}", of_source(&name))).and_then(|listing| {
             // A host that the platform itself told to be deleted is deleted, however many are.
             if let (Some(before), false) = (&self.believed[source], is_change) {
                 self.guard.compare(&format!("source {name:?}"), before, &listing)?;
             }
             Ok(listing)
         });
-        match judged {
-            Ok(listing) => {
-                let hosts = listing.hosts.len() as u64;
-                let recovered = self.told.iter().any(|told| told.starts_with(&format!("source {name:?}:")));
-                if recovered {
-                    self.told.retain(|told| !told.starts_with(&format!("source {name:?}:")));
-                    say(&format!("source {name:?}: is well again: {hosts} hosts"));
-                }
-                self.believed[source] = Some(listing);
-                let last_good = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-                self.show.source(source, |standing| *standing = SourceStanding { hosts, last_good, error: None, ..standing.clone() });
-                Ok(())
-            }
+        let listing = match judged {
+            Ok(listing) => listing,
             Err(why) => {
                 self.tell_once(&why);
                 self.show.source(source, |standing| standing.error = Some(why.clone()));
-                Err(why)
+                return Err(why);
             }
+        };
+        let hosts = listing.hosts.len() as u64;
+        self.believed[source] = Some(Arc::new(listing));
+        if is_change {
+            // Single changes say nothing of whether the platform can be listed.
+            self.show.source(source, |standing| standing.hosts = hosts);
+            return Ok(());
         }
+        if self.forget(&of_source(&name)) {
+            say(&format!("source {name:?}: is well again: {hosts} hosts"));
+        }
+        let last_good = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.show.source(source, |standing| *standing = SourceStanding { hosts, last_good, error: None, ..standing.clone() });
+        Ok(())
     }
 
-    fn plan(&mut self) -> Result<Plan> {
-        let believed = self.config.sources.iter().zip(&self.believed);
-        let listings = believed.filter_map(|(source, listing)| Some((source.name(), listing.as_ref()?)));
-        let plan = self.planner.plan(&self.config, listings)?;
+    /// Makes the tables, beside the work: meanwhile couriers go on, and sources are heard.
+    async fn plan(&mut self) -> Result<Plan> {
+        let (config, planner, believed) = (self.config.clone(), self.planner.clone(), self.believed.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let believed = config.sources.iter().zip(&believed);
+            planner.plan(&config, believed.filter_map(|(source, listing)| Some((source.name(), listing.as_deref()?))))
+        });
+        let plan = work.await.context("making the tables ended early")??;
         *self.show.nobodys.lock().unwrap_or_else(PoisonError::into_inner) = plan.nobodys.values().sum();
-        let warnings = plan.warnings.clone();
-        warnings.iter().for_each(|warning| self.tell_once(&format!("warning: {warning}")));
+        plan.warnings.iter().for_each(|warning| self.tell_once(&format!("warning: {warning}")));
         // A warning that is over may be told again.
-        self.told.retain(|told| !told.starts_with("warning: ") || warnings.iter().any(|warning| told["warning: ".len()..] == **warning));
+        let stands: HashSet<&str> = plan.warnings.iter().map(String::as_str).collect();
+        self.told.retain(|told| told.strip_prefix("warning: ").is_none_or(|warning| stands.contains(warning)));
         Ok(plan)
     }
 
@@ -216,61 +264,45 @@ impl Controller {
         }
     }
 
-    /// Compares the first plan with what the agents hold: from a start on nothing else is known.
-    async fn begin(&mut self, plan: &Plan) -> Result<()> {
-        if self.begun {
-            return Ok(());
-        }
-        let clients = self.clients().map_err(|failure| anyhow!("{failure}"))?;
-        let asked = join_all(clients.iter().map(|client| tokio::time::timeout(ASK, client.status()))).await;
-        let held: u64 = asked.into_iter().filter_map(|asked| asked.ok()?.ok()).map(|status| status.addresses).sum();
-        let gone = held.saturating_sub(plan.addresses);
-        self.guard.judge("all sources together", held, gone).map_err(|why| anyhow!("{why}"))?;
-        self.begun = true;
-        self.guard.allow = false;
-        Ok(())
+    /// May tell anew what begins so; whether anything was told.
+    fn forget(&mut self, beginning: &str) -> bool {
+        let before = self.told.len();
+        self.told.retain(|told| !told.starts_with(beginning));
+        self.told.len() < before
+    }
+
+    /// What would change at each agent.
+    pub async fn dry_run(&mut self) -> Result<Vec<Preview>, Failure> {
+        let plan = self.plan_once().await?;
+        let (guard, clients) = (self.first(), self.clients()?);
+        let previews = clients.iter().zip(&self.config.agents).zip(errands(plan)).map(|((client, agent), errand)| async move {
+            let asked = tokio::time::timeout(PATIENCE, difference::ask(client, &errand.table)).await;
+            let difference = asked.unwrap_or_else(|_| Err(late()));
+            let refused = difference.as_ref().ok().and_then(|difference| difference.held(&errand.all).judge(guard).err());
+            Preview { agent: agent.name.clone(), difference, refused }
+        });
+        Ok(join_all(previews).await)
     }
 }
 
-/// From the start of a list, which `took` so long, to that of the next. What changes just after it was listed is seen at the end of the
-/// next list: where nobody tells of changes that one begins early enough to be over by the interval, but no sooner than after half of
-/// it. A platform that takes nearly as long as the interval, or longer, is left in peace for a while all the same.
-fn pause(interval: Duration, took: Duration, told: bool) -> Duration {
-    let wanted = if told { interval } else { interval.saturating_sub(took + took / 8).max(interval / 2) };
-    wanted.max(took + interval / 4)
+/// What a start would do to an agent.
+pub struct Preview {
+    /// Its name.
+    pub agent: String,
+    /// What would change, or why it could not be asked.
+    pub difference: Result<Difference, Failure>,
+    /// Why the change would not be made.
+    pub refused: Option<String>,
 }
 
-/// Asks a source at every interval, and hears what it tells in between.
-async fn listen_to(at: usize, mut source: Box<dyn Source>, interval: Duration, words: mpsc::Sender<Word>) {
-    loop {
-        let began = tokio::time::Instant::now();
-        let mut meanwhile = |listing| {
-            // Where the controller does not keep up it gets the next one, or the list.
-            let _ = words.try_send(Word { source: at, listing: Ok(listing), is_change: true });
-        };
-        let listing = source.list(&mut meanwhile).await;
-        if words.send(Word { source: at, listing, is_change: false }).await.is_err() {
-            return;
-        }
-        let told = source.notifications().is_some_and(|standing| standing.connected.load(Ordering::Relaxed));
-        let next = began + pause(interval, began.elapsed(), told);
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(next) => break,
-                () = source.changed() => {
-                    // Both may be: it changed, and there is more that only a list tells.
-                    if let Some(listing) = source.known()
-                        && words.send(Word { source: at, listing: Ok(listing), is_change: true }).await.is_err()
-                    {
-                        return;
-                    }
-                    if source.wants_list() {
-                        break;
-                    }
-                }
-            }
-        }
-    }
+/// How what is said of a source begins.
+fn of_source(name: &str) -> String {
+    format!("source {name:?}:")
+}
+
+fn errands(plan: Plan) -> impl Iterator<Item = Errand> {
+    let all: Arc<[Arc<Table>]> = plan.tables.into();
+    (0..all.len()).map(move |at| Errand { table: all[at].clone(), all: all.clone() })
 }
 
 /// Waits for SIGINT or SIGTERM.
@@ -279,43 +311,4 @@ async fn stopped() {
     let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
     let waits = signals.iter_mut().flatten().map(|signal| Box::pin(signal.recv()));
     let _ = futures::future::select_all(waits).await;
-}
-
-impl Controller {
-    /// What would change at each agent, by its name.
-    pub async fn dry_run(&mut self) -> Result<Vec<(String, Result<super::difference::Difference, Failure>)>, Failure> {
-        let plan = self.plan_once().await?;
-        let names = self.config.agents.iter().map(|agent| agent.name.clone());
-        let clients = self.clients()?;
-        let differences = clients.iter().zip(&plan.tables).map(|(client, table)| super::difference::ask(client, table));
-        Ok(names.zip(join_all(differences).await).collect())
-    }
-
-    /// Reads the configuration and locks it: two that run by the same file would tell each agent everything twice.
-    pub fn lock(path: &std::path::Path) -> Result<std::fs::File> {
-        let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                Err(anyhow!("another rollcall sync runs with {} on this machine: end that one first", path.display()))
-            }
-            Err(std::fs::TryLockError::Error(error)) => Err(anyhow!(error).context(format!("cannot lock {}", path.display()))),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pause;
-    use std::time::Duration;
-
-    #[test]
-    fn where_nobody_tells_of_changes_the_next_list_is_over_by_the_interval() {
-        let s = Duration::from_secs;
-        for (took, wanted) in [(0, 120), (32, 84), (48, 78), (119, 149), (500, 530)] {
-            assert_eq!(pause(s(120), s(took), false), s(wanted), "{took} s");
-        }
-        assert!((0..=40).all(|took| pause(s(120), s(took), false) + s(took) <= s(120)));
-        assert_eq!(pause(s(120), s(80), true), s(120), "who is told need not hurry");
-    }
 }

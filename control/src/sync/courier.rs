@@ -8,6 +8,8 @@ use anyhow::anyhow;
 use rollcall_agent::table::{Delta, Digest, Table};
 use tokio::sync::watch;
 
+use super::first::First;
+use super::guard::Guard;
 use super::say;
 use crate::client::{Client, Pushed, describe};
 use crate::failure::Failure;
@@ -15,7 +17,16 @@ use crate::failure::Failure;
 /// Before the first try after a failure; doubled with each one.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How long an agent may take for one answer; a table of a million addresses takes it a second or two.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a courier brings.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    /// The table of its agent.
+    pub table: Arc<Table>,
+    /// Those of all agents: an address that moves from one to another is not lost.
+    pub all: Arc<[Arc<Table>]>,
+}
 
 /// How an agent stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +41,11 @@ pub struct Standing {
     pub pushes: u64,
     /// Why the last try failed.
     pub error: Option<String>,
+}
+
+/// An agent that took longer than that.
+pub fn late() -> Failure {
+    Failure::Unreachable(anyhow!("the agent did not answer in {}", humantime::format_duration(PATIENCE)))
 }
 
 /// What others see of a courier.
@@ -54,22 +70,24 @@ pub struct Courier {
     board: Board,
     /// The table that the agent took last from us.
     pushed: Option<Arc<Table>>,
+    /// The judgement of the first table; `None` once it was let pass.
+    first: Option<First>,
 }
 
 impl Courier {
-    /// For an agent.
-    pub fn new(name: &str, client: Client, board: Board) -> Self {
-        Courier { name: name.to_owned(), client, board, pushed: None }
+    /// For an agent. `guard`: what the first table may take from it.
+    pub fn new(name: &str, client: Client, board: Board, guard: Guard) -> Self {
+        Courier { name: name.to_owned(), client, board, pushed: None, first: Some(First::new(guard)) }
     }
 
     /// Works until nobody wants tables any more. `every`: how often it looks whether the agent still runs what it should.
-    pub async fn run(mut self, mut wanted: watch::Receiver<Option<Arc<Table>>>, every: Duration) {
+    pub async fn run(mut self, mut wanted: watch::Receiver<Option<Errand>>, every: Duration) {
         let mut retry = RETRY.0;
         loop {
-            let table = wanted.borrow_and_update().clone();
-            let pause = match table {
+            let errand = wanted.borrow_and_update().clone();
+            let pause = match errand {
                 None => every,
-                Some(table) => match self.deliver(&table).await {
+                Some(errand) => match self.deliver(&errand).await {
                     Ok(()) => {
                         retry = RETRY.0;
                         every
@@ -89,10 +107,9 @@ impl Courier {
     }
 
     /// Sees to it that the agent runs this table; says so where anything changed.
-    pub async fn deliver(&mut self, table: &Arc<Table>) -> Result<(), Failure> {
-        let delivered = tokio::time::timeout(PATIENCE, self.push(table)).await;
-        let result = delivered
-            .unwrap_or_else(|_| Err(Failure::Unreachable(anyhow!("the agent did not answer in {}", humantime::format_duration(PATIENCE)))));
+    pub async fn deliver(&mut self, errand: &Errand) -> Result<(), Failure> {
+        let delivered = tokio::time::timeout(PATIENCE, self.push(errand)).await;
+        let result = delivered.unwrap_or_else(|_| Err(late()));
         let mut standing = self.board.lock();
         let before = standing.clone();
         standing.reachable = !matches!(result, Err(Failure::Unreachable(_)));
@@ -100,7 +117,7 @@ impl Courier {
         standing.error = result.as_ref().err().map(ToString::to_string);
         standing.pushes += u64::from(matches!(result, Ok(true)));
         if result.is_ok() {
-            standing.addresses = table.len() as u64;
+            standing.addresses = errand.table.len() as u64;
         }
         if let Some(error) = &standing.error
             && before.error.as_ref() != Some(error)
@@ -115,12 +132,18 @@ impl Courier {
     }
 
     /// Whether anything had to be sent.
-    async fn push(&mut self, table: &Arc<Table>) -> Result<bool, Failure> {
+    async fn push(&mut self, errand: &Errand) -> Result<bool, Failure> {
+        let table = &errand.table;
         let status = self.client.status().await?;
         let running = status.digest.parse::<Digest>().ok().filter(|_| status.generation > 0);
         if running == Some(table.digest()) {
             self.pushed = Some(table.clone());
+            self.first = None;
             return Ok(false);
+        }
+        if let Some(first) = &mut self.first {
+            first.judge(&self.client, status.addresses, &errand.all).await?;
+            self.first = None;
         }
         let base = self.pushed.take();
         if let (Some(base), Some(running)) = (&base, running)

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rollcall_agent::table::Table;
 use serde::Serialize;
 
+use super::first::Held;
 use crate::client::Client;
 use crate::failure::Failure;
 
@@ -35,6 +37,14 @@ pub struct Line {
     pub policy: String,
     /// The MAC, if the list has one.
     pub mac: Option<String>,
+}
+
+impl Difference {
+    /// What the agent holds, and how much of it would be in none of these tables.
+    pub fn held(&self, tables: &[Arc<Table>]) -> Held {
+        let Held { gone, .. } = Held::of(self.removed.iter().map(|line| (line.network.as_str(), line.address)), tables);
+        Held { all: (self.removed.len() + self.changed.len()) as u64 + self.unchanged, gone }
+    }
 }
 
 /// Asks an agent what it watches, and compares.

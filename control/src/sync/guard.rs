@@ -27,7 +27,7 @@ impl Guard {
         }
         Err(format!(
             "{what}: {gone} of {before} addresses would be watched no more, which is not believed (max_shrink_percent = {}): nothing is removed \
-             and the agents go on with what they have. If they are really gone: run it once with --allow-shrink; else see whether the platform \
+             and the agents go on with what they have. If they are really gone: end it and start it anew with --allow-shrink; else see whether the platform \
              is well and its credential has all its rights",
             self.percent
         ))

@@ -4,17 +4,27 @@
 //! It keeps nothing but what the agents hold: killed and started anew it asks the sources and the agents, and goes on. One task listens to
 //! each source, one brings each agent its table, and between them one ([`controller`]) owns what is believed.
 
+use std::io::Write;
+
 pub mod config;
 pub mod controller;
 pub mod courier;
 pub mod difference;
+pub mod first;
 pub mod guard;
+pub mod listen;
+pub mod lock;
 pub mod merge;
 pub mod plan;
 pub mod serve;
 pub mod split;
+pub mod tasks;
+pub mod words;
 
-/// One line for whoever reads the log.
+#[cfg(test)]
+mod tests;
+
+/// One line for whoever reads the log. That nobody does any more is no reason to end.
 fn say(text: &str) {
-    eprintln!("rollcall sync: {text}");
+    let _ = writeln!(std::io::stderr(), "rollcall sync: {text}");
 }

@@ -3,14 +3,16 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 
 use crate::failure::{EXIT_CODES, Failure};
 use crate::screen::{Screen, printable};
 use crate::sync::config::Config;
-use crate::sync::controller::Controller;
+use crate::sync::controller::{Controller, Preview};
 use crate::sync::difference::Line;
+use crate::sync::lock::Lock;
 
 /// Lines of a difference that people are shown of one kind.
 const SHOWN: usize = 50;
@@ -43,16 +45,21 @@ impl Sync {
         if self.dry_run {
             return self.show(Controller::new(config, self.allow_shrink)?).await;
         }
-        let _lock = Controller::lock(&self.config)?;
+        let lock = Lock::take(&self.config)?;
         let mut controller = Controller::new(config, self.allow_shrink)?;
-        if self.once { controller.once().await } else { controller.run().await }
+        if self.once { controller.once().await } else { controller.run(lock).await }
     }
 
     async fn show(&self, mut controller: Controller) -> Result<(), Failure> {
         let mut screen = Screen::new();
         let mut failed = Ok(());
         let mut object = serde_json::Map::new();
-        for (name, difference) in controller.dry_run().await? {
+        for Preview { agent: name, difference, refused } in controller.dry_run().await? {
+            if let Some(why) = refused {
+                // Just then what would change is of interest.
+                eprintln!("rollcall sync: agent {name}: {why}");
+                failed = Err(Failure::Refused(anyhow!("agent {name}: without --allow-shrink this would not be pushed")));
+            }
             let difference = match difference {
                 Ok(difference) => difference,
                 Err(failure) => {

@@ -71,6 +71,12 @@ impl OpenStack {
         Ok(self)
     }
 
+    /// The same, that hears of changes from a test.
+    #[cfg(test)]
+    pub(crate) fn told_by(self, changes: Receiver<Change>) -> OpenStack {
+        OpenStack { changes: Some(changes), ..self }
+    }
+
     /// When the next list is wanted out of turn.
     fn wants_at(&self) -> Option<Instant> {
         self.world.lost.then(|| self.asked.map_or_else(Instant::now, |asked| asked + SPARE))
