@@ -19,7 +19,7 @@ pub mod openstack;
 pub mod secret;
 pub mod url;
 
-pub use entry::Spot;
+pub use entry::{Spot, curb};
 
 /// All hosts that a source has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

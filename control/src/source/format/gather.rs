@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use rollcall_agent::table::Strings;
 
-use super::super::{Entry, Listing, SourceError, Spot, spot};
+use super::super::{Entry, Listing, SourceError, Spot, curb, spot};
 use super::Options;
 use super::document::broken;
 use super::networks::Networks;
@@ -246,7 +246,11 @@ impl<'a> Gather<'a> {
             let addresses = plural(lesser, "address is", "addresses are");
             self.note(format!("{addresses} left out: not watched as the other addresses of the same host are"));
         }
-        Ok(Listing { hosts: self.hosts.into_iter().map(|draft| draft.entry).collect(), warnings: self.warnings })
+        let mut hosts: Vec<Entry> = self.hosts.drain(..).map(|draft| draft.entry).collect();
+        if let Some(said) = curb(&mut hosts) {
+            self.note(said);
+        }
+        Ok(Listing { hosts, warnings: self.warnings })
     }
 
     fn nobody(self, expected: &str) -> SourceError {

@@ -90,8 +90,7 @@ fn read_servers(what: &str, text: &str, options: &Options, gather: &mut Gather<'
 
 /// A port, with what is known of its server.
 fn entry(port: &Port, server: Option<&Server>) -> Entry {
-    let id = if port.device_id.is_empty() { &port.id } else { &port.device_id };
-    let mut entry = Entry { id: id.clone(), project: port.project_id.clone(), tags: port.tags.clone(), ..Entry::default() };
+    let mut entry = Entry { id: port.whose().to_owned(), project: port.project_id.clone(), tags: port.tags.clone(), ..Entry::default() };
     match server {
         Some(server) => entry = Entry { tags: entry.tags.into_iter().chain(tags(server)).collect(), ..about(server) },
         None => entry.name.clone_from(&port.name),

@@ -16,7 +16,7 @@ const SHARE: usize = 5;
 pub(super) fn check(list: &List, world: &World, rules: &Rules) -> Result<(), SourceError> {
     let servers: HashSet<&str> = list.servers.iter().map(|server| server.id.as_str()).collect();
     let (mut ports, mut orphans, mut lost) = (0, 0, 0);
-    for port in list.ports.iter().filter(|port| !port.device_id.is_empty() && rules.owners.is_match(&port.device_owner)) {
+    for port in list.ports.iter().filter(|port| port.server().is_some() && rules.owners.is_match(&port.device_owner)) {
         ports += 1;
         if !servers.contains(port.device_id.as_str()) && !world.is_gone(&port.device_id) {
             orphans += 1;

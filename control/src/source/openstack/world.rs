@@ -156,8 +156,7 @@ impl World {
     /// A port is new: whoever has it does not know its address yet.
     fn arrive(&mut self, port: &Port, now: Instant) {
         if self.listed {
-            let host = if port.device_id.is_empty() { &port.id } else { &port.device_id };
-            self.graces.insert(host.clone(), now + self.grace);
+            self.graces.insert(port.whose().to_owned(), now + self.grace);
         }
     }
 
