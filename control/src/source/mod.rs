@@ -18,6 +18,7 @@ pub mod format;
 pub mod openstack;
 pub mod secret;
 pub mod url;
+pub mod wish;
 
 pub use entry::{Spot, curb};
 

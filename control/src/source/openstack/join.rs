@@ -7,7 +7,7 @@ use std::time::Instant;
 use globset::GlobSet;
 use rollcall_agent::unit::Mac;
 
-use super::super::{Entry, Listing, Spot, curb, spot};
+use super::super::{Entry, Listing, Spot, curb, spot, wish};
 use super::life;
 use super::model::{Port, Server};
 use super::world::World;
@@ -15,8 +15,6 @@ use crate::hosts::{self, Monitor};
 use crate::mistake::quoted;
 use crate::warning::plural;
 
-/// The tag, or the metadata, by which a user says whether a host is watched.
-const WISH: &str = "rollcall";
 /// So many prefixes of one network that ports may use besides are looked through for each address.
 const PREFIXES: usize = 64;
 /// So many other MACs may answer for a host.
@@ -50,13 +48,18 @@ pub fn listing(world: &World, rules: &Rules, now: Instant) -> Listing {
             continue;
         }
         let server = world.servers.get(&port.device_id);
-        let wished = wish(port.tags.iter().filter_map(|tag| tag.split_once('='))).or_else(|| server.and_then(wished));
-        let life = server.map_or(Monitor::Silent, |server| life::monitor(&server.status, server.task_state.as_deref()));
+        let wished = wish::of_tags(&port.tags).or_else(|| server.and_then(wished));
+        let life = match server {
+            Some(server) => life::monitor(&server.status, server.task_state.as_deref()),
+            None if port.is_novas() => Monitor::Silent,
+            // Whoever else has it, a router, an appliance, Nova knows nothing of it.
+            None => Monitor::On,
+        };
         if !wished.unwrap_or(rules.watched) || life == Monitor::Off {
             continue;
         }
         // It may be that of a server which is being deleted, or made; and some are left over. Nobody is woken for them.
-        orphans += u64::from(server.is_none());
+        orphans += u64::from(server.is_none() && port.is_novas());
         let id = port.whose();
         let at = *of_host.entry(id).or_insert_with(|| {
             let monitor = if world.is_fresh(id, now) { Monitor::Silent } else { life };
@@ -123,17 +126,8 @@ pub(crate) fn tags(server: &Server) -> impl Iterator<Item = String> {
     server.metadata.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!("{key}={value}"))
 }
 
-/// What a user says of whether a host is watched.
-fn wish<'a>(mut pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<bool> {
-    pairs.find_map(|(key, value)| match value.to_ascii_lowercase().as_str() {
-        "on" | "true" | "yes" if key == WISH => Some(true),
-        "off" | "false" | "no" if key == WISH => Some(false),
-        _ => None,
-    })
-}
-
 fn wished(server: &Server) -> Option<bool> {
-    wish(server.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    wish::wish(server.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
 /// Floating IPs are addresses of the hosts that they lead to, in the network that they are of. No MAC: a router answers for them.
@@ -298,6 +292,18 @@ mod tests {
         let silent = listed(&format!("[{}]", port("p", "nobody", "10.0.0.1", "")), "[]", &rules());
         assert_eq!(shown(&silent), ["nobody  silent [] net/10.0.0.1"]);
         assert!(silent.warnings[0].starts_with("1 port belongs to a server that Nova does not list"), "{:?}", silent.warnings);
+    }
+
+    #[test]
+    fn port_of_a_router_is_watched_though_nova_knows_nothing_of_it() {
+        let of = |owner: &str| {
+            let ports = format!("[{}]", port("p", "r1", "10.0.0.1", "").replace("compute:nova", owner));
+            let listing = listed(&ports, "[]", &Rules { owners: owners(&["*"]).unwrap(), ..rules() });
+            (listing.hosts[0].monitor, listing.warnings.len())
+        };
+        assert_eq!(of("network:router_interface"), (Monitor::On, 0));
+        assert_eq!(of(""), (Monitor::On, 0));
+        assert_eq!(of("compute:az1"), (Monitor::Silent, 1));
     }
 
     #[test]

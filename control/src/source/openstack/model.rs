@@ -53,6 +53,11 @@ impl Port {
         Some(self.device_id.as_str()).filter(|id| !id.trim().is_empty())
     }
 
+    /// Whether it is Nova's, so that Nova knows how whoever has it is.
+    pub fn is_novas(&self) -> bool {
+        self.device_owner.starts_with("compute:")
+    }
+
     /// The host that it is of: its server, or it is one itself.
     pub fn whose(&self) -> &str {
         self.server().unwrap_or(&self.id)
