@@ -121,6 +121,28 @@ fn a_host_that_nothing_matches_needs_defaults() {
 }
 
 #[test]
+fn host_that_is_expected_to_be_silent_is_not_probed_where_its_policy_says_stop_and_slowly_elsewhere() {
+    let hosts = "id,network,address,monitor\nvm-1,red,10.0.0.1,true\nvm-2,red,10.0.0.2,silent\nvm-3,blue,10.0.0.3,silent\n";
+    let policies = |silence: &str| {
+        format!("[defaults]\nexpected_silent = \"5m\"\n[[policy]]\nname = \"r\"\n{silence}\nmatch = {{ network = \"red\" }}\n")
+    };
+    let of = |silence: &str| {
+        let table = compile(&[hosts], &policies(silence)).unwrap().table(0).unwrap();
+        let probed = |(network, address): (&str, &str)| {
+            let record = &table.records()[table.find(network, address.parse().unwrap())? as usize];
+            let policy = &table.policies()[usize::from(record.policy())];
+            Some(format!("{} {} {}", policy.name, policy.interval.as_secs(), policy.alarm.len()))
+        };
+        [("red", "10.0.0.1"), ("red", "10.0.0.2"), ("blue", "10.0.0.3")].map(probed).map(Option::unwrap_or_default)
+    };
+    assert_eq!(of("expected_silent = \"stop\""), ["r 1 1", "", "default+expected-silent 300 0"]);
+    assert_eq!(of(""), ["r 1 1", "r+expected-silent 300 0", "default+expected-silent 300 0"]);
+    // For all.
+    let all = "[defaults]\nexpected_silent = \"stop\"\n";
+    assert_eq!(choices(&compile(&[hosts], all).unwrap()), ["10.0.0.1 default"]);
+}
+
+#[test]
 fn rows_in_any_order_and_any_files_compile_to_the_same_bytes() {
     let rows = ["vm-2,red,10.0.0.2", "vm-1,red,10.0.0.1", "vm-1,blue,10.0.0.1"];
     let text = |rows: &[&str]| format!("id,network,address\n{}\n", rows.join("\n"));

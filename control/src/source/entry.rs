@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use rollcall_agent::table::{MAX_TEXT, text_rule};
+use rollcall_agent::table::{MAX_LIST, MAX_TEXT, text_rule};
 use rollcall_agent::unit::Mac;
 use serde::Serialize;
 
 use super::Entry;
 use crate::hosts::{self, HostList, Monitor};
-use crate::mistake::Mistakes;
+use crate::mistake::{Mistakes, quoted};
+use crate::warning::plural;
 
 /// An address of a host. Identity is (network, address).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -43,6 +44,23 @@ impl Entry {
         self.addresses.iter_mut().for_each(|spot| tidy(&mut spot.network));
         self
     }
+}
+
+/// Leaves tags out of hosts that have more than a table can hold: by the default quotas a tenant can give a server that many. Those that
+/// rollcall itself goes by stay. Says so.
+pub fn curb(hosts: &mut [Entry]) -> Option<String> {
+    let mut first = None;
+    let mut count = 0;
+    for host in hosts.iter_mut().filter(|host| host.tags.len() > MAX_LIST) {
+        count += 1;
+        first.get_or_insert_with(|| format!("{} with {}", quoted(&host.id), host.tags.len()));
+        let matters = |tag: &String| !["hypervisor=", "allowed-mac=", "rollcall"].iter().any(|begin| tag.starts_with(begin));
+        host.tags.sort_by_key(matters);
+        host.tags.truncate(MAX_LIST);
+        host.tags.sort_unstable();
+    }
+    let hosts = plural(count, "host has", "hosts have");
+    first.map(|first| format!("{hosts} more than {MAX_LIST} tags (first: {first}): the others are left out"))
 }
 
 fn tidy(text: &mut String) {
@@ -108,6 +126,21 @@ mod tests {
         };
         assert_eq!(shown(&taken), shown(&read));
         assert!(shown(&taken).contains("Silent") && read.warnings.is_empty(), "{} {:?}", shown(&taken), read.warnings);
+    }
+
+    #[test]
+    fn host_with_more_tags_than_a_table_holds_keeps_those_that_count() {
+        let many: Vec<String> = (0..300).map(|n| format!("a{n}=x")).collect();
+        let many: Vec<&str> =
+            many.iter().map(String::as_str).chain(["allowed-mac=fa:16:3e:00:00:01", "hypervisor=c1", "rollcall-policy=gold"]).collect();
+        let mut hosts = [entry("one", &many).tidy(), entry("two", &many[..MAX_LIST]).tidy()];
+        let said = curb(&mut hosts).unwrap();
+        assert_eq!(said, "1 host has more than 256 tags (first: \"vm-1\" with 303): the others are left out");
+        assert_eq!(hosts.each_ref().map(|host| host.tags.len()), [MAX_LIST, MAX_LIST]);
+        for tag in &many[300..] {
+            assert!(hosts[0].tags.iter().any(|kept| kept == tag), "{tag}");
+        }
+        assert!(hosts[0].tags.is_sorted() && curb(&mut hosts).is_none());
     }
 
     #[test]

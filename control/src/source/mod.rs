@@ -18,8 +18,9 @@ pub mod format;
 pub mod openstack;
 pub mod secret;
 pub mod url;
+pub mod wish;
 
-pub use entry::Spot;
+pub use entry::{Spot, curb};
 
 /// All hosts that a source has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The controller: owns what is believed of each source, and what each agent should run.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
@@ -40,7 +40,7 @@ pub struct Controller {
     pub(super) guard: Guard,
     /// The first tables of the agents may lose what they want.
     allow_shrink: bool,
-    planner: Arc<Planner>,
+    planner: Arc<Mutex<Planner>>,
     /// What is believed of each source; `None` before its first good list.
     believed: Vec<Option<Arc<Listing>>>,
     /// What was told, so that it is told once.
@@ -61,12 +61,20 @@ impl Controller {
         });
         let agents = config.agents.iter().map(|agent| (agent.name.clone(), Board::default())).collect();
         let show = Show {
-            sources: Arc::new(std::sync::Mutex::new(sources.collect())),
+            sources: Arc::new(Mutex::new(sources.collect())),
             agents: Arc::new(agents),
-            unplanned: Arc::new(std::sync::Mutex::new(Some(format!("{NOTHING} before every source was listed once")))),
+            unplanned: Arc::new(Mutex::new(Some(format!("{NOTHING} before every source was listed once")))),
             ..Show::default()
         };
-        Ok(Controller { config: Arc::new(config), guard, allow_shrink, planner: Arc::new(planner), believed, told: BTreeSet::new(), show })
+        Ok(Controller {
+            config: Arc::new(config),
+            guard,
+            allow_shrink,
+            planner: Arc::new(Mutex::new(planner)),
+            believed,
+            told: BTreeSet::new(),
+            show,
+        })
     }
 
     fn clients(&self) -> Result<Vec<Client>, Failure> {
@@ -247,6 +255,7 @@ impl Controller {
         let (config, planner, believed) = (self.config.clone(), self.planner.clone(), self.believed.clone());
         let work = tokio::task::spawn_blocking(move || {
             let believed = config.sources.iter().zip(&believed);
+            let mut planner = planner.lock().unwrap_or_else(PoisonError::into_inner);
             planner.plan(&config, believed.filter_map(|(source, listing)| Some((source.name(), listing.as_deref()?))))
         });
         let plan = work.await.context("making the tables ended early")??;

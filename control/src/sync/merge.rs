@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry as Slot;
 use std::net::IpAddr;
 
 use crate::mistake::quoted;
-use crate::source::{Entry, Listing};
+use crate::source::{Entry, Listing, curb};
 
 /// Warnings of one kind that are told one by one; of more only the number.
 const TOLD: usize = 20;
@@ -46,6 +46,7 @@ pub fn merge<'a>(listings: impl Iterator<Item = (&'a str, &'a Listing)>) -> List
         }
     }
     merged.hosts.retain(|host| !host.addresses.is_empty());
+    merged.warnings.extend(curb(&mut merged.hosts));
     for (source, host, spot, first) in doubles.iter().take(TOLD) {
         let (address, network) = (spot.address, quoted(&spot.network));
         merged.warnings.push(format!(
@@ -69,6 +70,18 @@ mod tests {
     fn host(id: &str, addresses: &[&str]) -> Entry {
         let addresses = addresses.iter().map(|address| spot("red", address, None).unwrap()).collect();
         Entry { id: id.into(), addresses, ..Entry::default() }
+    }
+
+    #[test]
+    fn tags_of_two_sources_together_are_no_more_than_a_table_holds() {
+        let tagged = |prefix: &str, address| {
+            let tags = (0..200).map(|n| format!("{prefix}{n}")).collect();
+            Listing { hosts: vec![Entry { tags, ..host("a", &[address]) }], warnings: vec![] }
+        };
+        let (first, second) = (tagged("x", "10.0.0.1"), tagged("y", "10.0.0.2"));
+        let merged = merge([("one", &first), ("two", &second)].into_iter());
+        assert_eq!(merged.hosts[0].tags.len(), 256);
+        assert_eq!(merged.warnings, ["1 host has more than 256 tags (first: \"a\" with 400): the others are left out"]);
     }
 
     #[test]

@@ -131,6 +131,8 @@ impl Import {
             networks: networks.names,
             floating_ips: self.floating_ips,
             timeout: self.timeout,
+            // A list that is written once would say for ever what is true for a minute.
+            grace: Duration::ZERO,
             ..settings
         };
         OpenStack::new(settings).map_err(usage)?.list(&mut |_| {}).await.map_err(failure)

@@ -38,7 +38,8 @@ struct Options {
     samples: u64,
 }
 
-/// Runs as the command line says. The exit status is 0 only when nobody was woken for nothing, and everybody for something.
+/// Runs as the command line says. The exit status is 0 only when nobody was woken for nothing, and everybody for something, and nothing came
+/// too late.
 pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new();
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&Options::parse()))) {
@@ -104,7 +105,34 @@ async fn run(options: &Options) -> Result<bool> {
             "acts": acts, "deaths": deaths, "wrong_alarms": wrong, "missed_alarms": missed, "samples_imported": options.samples, "bulk_ports": 100_000, "bulk_s": seconds(bulk.took), "bulk_peak_bytes": bulk.peak});
         println!("{figures}");
     }
-    Ok(wrong == 0 && missed == 0)
+    let late = late(&Latest { event: p99, polled: polled_longest, interval: options.interval, bulk: bulk.took });
+    late.iter().for_each(|late| say(late));
+    Ok(wrong == 0 && missed == 0 && late.is_empty())
+}
+
+/// What must not take long.
+struct Latest {
+    /// 99 % of the changes that are told of.
+    event: Duration,
+    /// All others.
+    polled: Duration,
+    /// Between two lists.
+    interval: Duration,
+    /// A hundred thousand ports until they are a table.
+    bulk: Duration,
+}
+
+/// What took too long.
+fn late(latest: &Latest) -> Vec<String> {
+    let Latest { event, polled, interval, bulk } = *latest;
+    let second = Duration::from_secs(1);
+    let bounds = [
+        ("99 % of the changes with notifications", event, second.saturating_sub(Duration::from_nanos(1))),
+        ("a change without notifications", polled, interval),
+        ("a table of 100000 ports", bulk, 2 * second),
+    ];
+    let late = bounds.into_iter().filter(|(_, took, most)| took > most);
+    late.map(|(what, took, _)| format!("too late: {what} took {:.3} s", took.as_secs_f64())).collect()
 }
 
 /// How many ports there are, and what each step takes from the services to the agent.
@@ -160,4 +188,25 @@ async fn polled(site: &Site, ports: u32, interval: Duration) -> Result<Vec<Durat
     let folder = tempfile::tempdir()?;
     let follower = Follower::start(site, folder.path(), &humantime::format_duration(interval).to_string(), false).await?;
     spread(site, &follower, ports, interval / 3 / ports.max(1)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_that_are_too_late_are_named_and_others_are_not() {
+        let ms = Duration::from_millis;
+        let good = Latest { event: ms(999), polled: ms(120_000), interval: ms(120_000), bulk: ms(2_000) };
+        assert!(late(&good).is_empty());
+        let bad = Latest { event: ms(1_000), polled: ms(120_001), interval: ms(120_000), bulk: ms(2_001) };
+        assert_eq!(
+            late(&bad),
+            [
+                "too late: 99 % of the changes with notifications took 1.000 s",
+                "too late: a change without notifications took 120.001 s",
+                "too late: a table of 100000 ports took 2.001 s"
+            ]
+        );
+    }
 }

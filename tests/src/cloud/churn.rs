@@ -4,7 +4,7 @@
 //! The platform's messages, what is known of it, the join, the policies, the table, the engine and the stages of the alarms are the real
 //! ones; the clock, the network and the messages' delays are not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use rollcall_agent::schedule::Pps;
 use rollcall_agent::table::Table;
 use rollcall_agent_ebpf::fleet::{Behaviour, Cloud};
 use rollcall_control::compile::Roll;
-use rollcall_control::hosts::{HostList, Monitor};
+use rollcall_control::hosts::HostList;
 use rollcall_control::mistake::Mistakes;
 use rollcall_control::policies::PolicyFile;
 use rollcall_control::source::format::owners;
@@ -73,8 +73,8 @@ struct Stage {
     ahead: BTreeMap<(Duration, u32), (u32, Step)>,
     /// Until when a station is busy with what happens to it.
     busy: HashMap<u32, Duration>,
-    /// How each address is watched by the table in force.
-    watched: HashMap<IpAddr, Monitor>,
+    /// Who is in the table in force.
+    watched: HashSet<IpAddr>,
     /// Real deaths: since when, until when an alarm may come, whether one came.
     deaths: Vec<(u32, Duration, Duration, bool)>,
     /// Alarms that were looked at.
@@ -136,7 +136,7 @@ impl Stage {
             begin,
             ahead: BTreeMap::new(),
             busy: HashMap::new(),
-            watched: HashMap::new(),
+            watched: HashSet::new(),
             deaths: vec![],
             seen: 0,
             numbers: 0,
@@ -151,7 +151,7 @@ impl Stage {
     fn push(&mut self) -> Result<()> {
         let now = self.begin + self.simulation.elapsed();
         let listing = listing(&self.world, &self.rules, now);
-        self.watched = listing.hosts.iter().flat_map(|host| host.addresses.iter().map(|spot| (spot.address, host.monitor))).collect();
+        self.watched = listing.hosts.iter().flat_map(|host| host.addresses.iter().map(|spot| spot.address)).collect();
         self.result.tables += 1;
         self.simulation.push(table(&listing.hosts, &self.policies, u64::from(self.result.tables))?)
     }
@@ -279,19 +279,17 @@ impl Stage {
     /// Looks at the alarms that were told since the last look.
     fn look(&mut self) {
         let told = &self.simulation.ledger.told;
-        for one in told.iter().skip(self.seen).filter(|one| one.what == "down") {
+        for one in told.iter().skip(self.seen).filter(|one| one.what == "down" && !one.routes.is_empty()) {
             let at = one.at.since(self.simulation.begin());
-            let Some(address) = one.who.split(' ').nth(1).and_then(|text| text.parse::<IpAddr>().ok()) else { continue };
-            // Whose policy tells nobody.
-            if self.watched.get(&address) != Some(&Monitor::On) {
-                continue;
-            }
-            let station = cloud().station(match address {
-                IpAddr::V4(address) => address.octets(),
-                IpAddr::V6(_) => continue,
+            // Of whom is told that is not in the table, or is nobody, does not die either: he was deleted.
+            let address = one.who.split(' ').nth(1).and_then(|text| text.parse().ok()).filter(|address| self.watched.contains(address));
+            let station = address.and_then(|address| match address {
+                IpAddr::V4(address) => cloud().station(address.octets()),
+                IpAddr::V6(_) => None,
             });
             let number = station.map(|station| station.number);
-            let death = self.deaths.iter_mut().find(|(who, from, to, _)| Some(*who) == number && (*from..=*to).contains(&at));
+            let deaths = self.deaths.iter_mut();
+            let death = deaths.filter(|(who, ..)| Some(*who) == number).find(|(_, from, to, _)| (*from..=*to).contains(&at));
             match death {
                 Some(death) => death.3 = true,
                 None => self.result.wrong += 1,

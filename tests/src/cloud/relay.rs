@@ -51,3 +51,40 @@ impl Drop for Relay {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    use rollcall_control::source::openstack::notify::{Settings, listen};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn broker_whose_certificate_nobody_knows_is_refused_and_that_is_said() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        // Nobody gets as far as what is behind it.
+        let relay = Relay::start(folder.path(), 1).await?;
+        let url_file = folder.path().join("url");
+        std::fs::write(&url_file, format!("amqps://u:hunter2@{}/%2f", relay.address))?;
+        std::fs::set_permissions(&url_file, std::fs::Permissions::from_mode(0o600))?;
+        let settings = Settings { url_file, exchanges: vec!["nova".into()], topics: vec!["notifications".into()], cacert: None };
+        let (_changes, standing) = listen(settings, "cloud").map_err(|error| anyhow::anyhow!("{error}"))?;
+        let trouble = tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                let trouble = standing.trouble.lock().ok().and_then(|trouble| trouble.clone());
+                match trouble {
+                    Some(trouble) => return trouble,
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        })
+        .await
+        .context("nothing was said")?;
+        assert!(trouble.contains("certificate") && !trouble.contains("hunter2"), "{trouble}");
+        assert!(!standing.connected.load(Ordering::Relaxed));
+        Ok(())
+    }
+}

@@ -1,4 +1,4 @@
-//! What came of the engine's notes: what would be told, by the stages that the agent's own teller asks, without routes and queues.
+//! What came of the engine's notes: what would be told, by the stages that the agent's own teller asks, and by which routes, without queues.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,6 +24,8 @@ pub struct Told {
     pub what: String,
     /// Of whom: network and address, or the group.
     pub who: String,
+    /// By which routes of its policies; none: nobody hears of it.
+    pub routes: BTreeSet<String>,
 }
 
 /// A verdict that turned to `down`.
@@ -90,7 +92,8 @@ impl Ledger {
                     let who = format!("{} {}", key.network, key.address);
                     for what in ["down", "conflict", "flapping"] {
                         if self.open.remove(&(what, who.clone())) {
-                            self.told.push(Told { at: now, what: format!("{what}-forgotten"), who: who.clone() });
+                            let routes = BTreeSet::new();
+                            self.told.push(Told { at: now, what: format!("{what}-forgotten"), who: who.clone(), routes });
                         }
                     }
                 }
@@ -104,7 +107,8 @@ impl Ledger {
                     false => drop(self.conditions.remove(&(condition, who.clone()))),
                 }
                 if condition == Condition::Conflict {
-                    self.say("conflict", who, holds, now);
+                    let routes = self.rolls.routes(slot).collect();
+                    self.say("conflict", who, routes, holds, now);
                 }
             }
             Note::Sight(sight) => {
@@ -148,14 +152,20 @@ impl Ledger {
         }
         for seen in self.sights.tick(now, |_| true) {
             let (Seen::Blind(what) | Seen::Sees(what)) = &seen;
-            self.say("agent-blind", what.networks.join(" "), matches!(seen, Seen::Blind(_)), now);
+            self.say("agent-blind", what.networks.join(" "), BTreeSet::new(), matches!(seen, Seen::Blind(_)), now);
         }
     }
 
     fn say_all(&mut self, told: Vec<rollcall_agent::alarm::Told>, now: Mono) {
         use rollcall_agent::alarm::Told::{Down, Flapping, Outage, Over, Stable, Up};
         for one in told {
-            let name = |slot: u32| self.rolls.name(slot).unwrap_or_default();
+            let routes: BTreeSet<String> = match &one {
+                Down { who, .. } | Up { who, .. } | Flapping { who, .. } | Stable { who, .. } => self.rolls.routes(*who).collect(),
+                Outage { covered, .. } => covered.iter().flat_map(|slot| self.rolls.routes(*slot)).collect(),
+                Over { .. } => BTreeSet::new(),
+            };
+            // Whoever has no name any more should not have been told of, and is found by that.
+            let name = |slot: u32| self.rolls.name(slot).unwrap_or_else(|| format!("slot {slot}"));
             let (what, who, begins) = match one {
                 Down { who, .. } => ("down", name(who), true),
                 Up { who, .. } => ("down", name(who), false),
@@ -164,15 +174,15 @@ impl Ledger {
                 Outage { outbreak, .. } => ("outage", format!("{} {}", outbreak.group.name(), outbreak.wave), true),
                 Over { group, wave, .. } => ("outage", format!("{} {wave}", group.name()), false),
             };
-            self.say(what, who, begins, now);
+            self.say(what, who, routes, begins, now);
         }
     }
 
     /// As the alarms' own core does: a second beginning says nothing, and no more does the end of what was not told.
-    fn say(&mut self, what: &'static str, who: String, begins: bool, now: Mono) {
+    fn say(&mut self, what: &'static str, who: String, routes: BTreeSet<String>, begins: bool, now: Mono) {
         let news = if begins { self.open.insert((what, who.clone())) } else { self.open.remove(&(what, who.clone())) };
         if news {
-            self.told.push(Told { at: now, what: if begins { what.to_owned() } else { format!("{what}-over") }, who });
+            self.told.push(Told { at: now, what: if begins { what.to_owned() } else { format!("{what}-over") }, who, routes });
         }
     }
 }
@@ -197,6 +207,12 @@ impl Rolls {
     fn name(&self, slot: u32) -> Option<String> {
         let record = self.roster.record(slot)?;
         Some(format!("{} {}", self.roster.table.network(record.network()), record.address()))
+    }
+
+    /// Who is told of an address. Of one that is not there any more it is not known.
+    fn routes(&self, slot: u32) -> impl Iterator<Item = String> {
+        let known = self.roster.record(slot).map(|record| self.policies[usize::from(record.policy())].alarm.clone());
+        known.unwrap_or_else(|| vec!["unknown".to_owned()]).into_iter()
     }
 }
 

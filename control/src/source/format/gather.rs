@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use rollcall_agent::table::Strings;
 
-use super::super::{Entry, Listing, SourceError, Spot, spot};
+use super::super::{Entry, Listing, SourceError, Spot, curb, spot, wish};
 use super::Options;
 use super::document::broken;
 use super::networks::Networks;
@@ -19,9 +19,6 @@ const SHOWN: usize = 20;
 
 /// Few bytes of a list can name many hosts with many tags each. So many bytes of those, and some for each byte of the list, will do.
 const MOST_TEXT: usize = 64 << 20;
-
-/// Turns off the monitoring of a host, as a tag, as metadata, as a label.
-const OFF: [&str; 2] = ["rollcall=off", "rollcall=false"];
 
 /// Gathers the hosts of one list.
 pub(super) struct Gather<'a> {
@@ -143,7 +140,7 @@ impl<'a> Gather<'a> {
         if entry.id.is_empty() {
             return self.warn(place, "a host without an id is left out");
         }
-        if entry.tags.iter().any(|tag| OFF.contains(&tag.as_str())) {
+        if wish::of_tags(&entry.tags) == Some(false) {
             entry.monitor = Monitor::Off;
         }
         let spots: Vec<Spot> = addresses.into_iter().filter_map(|address| self.spot(place, &address)).collect();
@@ -246,7 +243,11 @@ impl<'a> Gather<'a> {
             let addresses = plural(lesser, "address is", "addresses are");
             self.note(format!("{addresses} left out: not watched as the other addresses of the same host are"));
         }
-        Ok(Listing { hosts: self.hosts.into_iter().map(|draft| draft.entry).collect(), warnings: self.warnings })
+        let mut hosts: Vec<Entry> = self.hosts.drain(..).map(|draft| draft.entry).collect();
+        if let Some(said) = curb(&mut hosts) {
+            self.note(said);
+        }
+        Ok(Listing { hosts, warnings: self.warnings })
     }
 
     fn nobody(self, expected: &str) -> SourceError {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::openstack::join::tags;
 use super::super::openstack::life::monitor;
 use super::super::openstack::model::{Port, Server};
-use super::super::{Entry, Listing, SourceError};
+use super::super::{Entry, Listing, SourceError, wish};
 use super::document::{Document, Shape, documents};
 use super::gather::{Address, Gather};
 use super::{Options, document};
@@ -90,10 +90,14 @@ fn read_servers(what: &str, text: &str, options: &Options, gather: &mut Gather<'
 
 /// A port, with what is known of its server.
 fn entry(port: &Port, server: Option<&Server>) -> Entry {
-    let id = if port.device_id.is_empty() { &port.id } else { &port.device_id };
-    let mut entry = Entry { id: id.clone(), project: port.project_id.clone(), tags: port.tags.clone(), ..Entry::default() };
+    let mut entry = Entry { id: port.whose().to_owned(), project: port.project_id.clone(), tags: port.tags.clone(), ..Entry::default() };
     match server {
-        Some(server) => entry = Entry { tags: entry.tags.into_iter().chain(tags(server)).collect(), ..about(server) },
+        Some(server) => {
+            // Whether it is watched the port says before its server.
+            let said = wish::of_tags(&entry.tags).is_some();
+            let of_server = tags(server).filter(|tag| !said || wish::of_tags([tag]).is_none());
+            entry = Entry { tags: entry.tags.into_iter().chain(of_server).collect(), ..about(server) };
+        }
         None => entry.name.clone_from(&port.name),
     }
     if !port.admin_state_up {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::hosts::Monitor;
 
 const PORTS: &str = include_str!("../../../tests/samples/neutron-21-zed-ports-page2.json");
 
@@ -101,6 +102,38 @@ fn ports_of_one_server_are_one_host_and_what_nova_says_of_it_holds() {
         )]
     );
     assert_eq!(listing.warnings, ["f: 1 address is left out: not watched as the other addresses of the same host are"]);
+}
+
+#[test]
+fn owners_say_in_a_list_what_they_say_in_a_live_cloud_and_the_port_goes_before() {
+    let monitor = |tag: &str, metadata: &str| {
+        let ports = format!(
+            r#"{{"ports":[{{"id":"p","network_id":"n","mac_address":"fa:16:3e:00:00:01","device_id":"vm","device_owner":"compute:x",
+            "tags":["{tag}"],"fixed_ips":[{{"ip_address":"10.0.0.1"}}]}}]}}"#
+        );
+        let servers = format!(r#"{{"servers":[{{"id":"vm","status":"ACTIVE","metadata":{{"rollcall":"{metadata}"}}}}]}}"#);
+        let options = Options { servers: Some(("s".to_owned(), servers.into_bytes())), ..Options::default() };
+        Format::Neutron.read("f", ports.as_bytes(), &options).unwrap().hosts[0].monitor
+    };
+    for off in ["off", "OFF", "False", "no"] {
+        assert_eq!(monitor("web", off), Monitor::Off, "{off}");
+        assert_eq!(monitor(&format!("rollcall={off}"), "on"), Monitor::Off, "{off}");
+        assert_eq!(monitor("rollcall=on", off), Monitor::On, "{off}");
+    }
+    assert_eq!(monitor("web", "perhaps"), Monitor::On);
+}
+
+#[test]
+fn host_of_a_list_has_no_more_tags_than_a_table_holds() {
+    let tags: Vec<String> = (0..300).map(|n| format!("\"t{n}\"")).collect();
+    let list = format!(
+        r#"{{"ports":[{{"id":"p","network_id":"n","mac_address":"fa:16:3e:00:00:01","device_id":" ","device_owner":"compute:x",
+        "tags":[{}],"fixed_ips":[{{"ip_address":"10.0.0.1"}}]}}]}}"#,
+        tags.join(",")
+    );
+    let listing = Format::Neutron.read("f", list.as_bytes(), &Options::default()).unwrap();
+    assert_eq!((listing.hosts[0].id.as_str(), listing.hosts[0].tags.len()), ("p", 256));
+    assert_eq!(listing.warnings, ["f: 1 host has more than 256 tags (first: \"p\" with 300): the others are left out"]);
 }
 
 #[test]

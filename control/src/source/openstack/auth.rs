@@ -158,6 +158,24 @@ mod tests {
     }
 
     #[test]
+    fn real_tokens_of_the_samples_are_read_with_their_headers_and_catalogs() {
+        let sample = include_str!("../../../tests/samples/keystone-token-headers.txt");
+        let pairs = sample.lines().filter_map(|line| line.split_once(": "));
+        let headers: reqwest::header::HeaderMap = pairs.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let now = Instant::now();
+        for body in [
+            include_str!("../../../tests/samples/keystone-token-password.json"),
+            include_str!("../../../tests/samples/keystone-token-appcred.json"),
+        ] {
+            let token = Token::read(&headers, body.as_bytes(), "Keystone", now).unwrap();
+            assert!(token.value.to_str().unwrap().starts_with("gAAAAABrAyha") && token.value.is_sensitive());
+            assert!(token.is_good(now + Duration::from_secs(3_539)) && !token.is_good(now + Duration::from_secs(3_540)));
+            let url = |kind| token.endpoint(kind, &credential(Some("RegionOne"), "public")).unwrap().to_string();
+            assert_eq!([url("network"), url("compute")], ["http://127.0.0.1:9696/", "http://127.0.0.1:8774/v2.1"]);
+        }
+    }
+
+    #[test]
     fn what_is_no_token_is_an_error() {
         let (now, headers) = (Instant::now(), reqwest::header::HeaderMap::new());
         assert!(Token::read(&headers, ANSWER.as_bytes(), "Keystone", now).is_err());

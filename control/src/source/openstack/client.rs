@@ -1,6 +1,6 @@
 //! Requests to Keystone, Neutron and Nova: with a token, bounded in time and size, tried again where that may help.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
@@ -22,15 +22,18 @@ const SHOWN: usize = 200;
 
 /// A client with its token.
 pub(super) struct Client {
-    credential: Credential,
+    pub(super) credential: Credential,
     http: reqwest::Client,
     token: Option<Token>,
+    clock: Option<SystemTime>,
 }
 
 /// An answer: how, and what.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
+    /// What time it is there.
+    date: Option<SystemTime>,
 }
 
 impl Client {
@@ -49,7 +52,33 @@ impl Client {
             builder = certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
         }
         let http = builder.build().map_err(|error| wrong(format!("cannot set up HTTP: {}", root_cause(&error))))?;
-        Ok(Client { credential, http, token: None })
+        Ok(Client { credential, http, token: None, clock: None })
+    }
+
+    /// The clock of whoever answered last.
+    pub(super) fn clock(&self) -> Option<SystemTime> {
+        self.clock
+    }
+
+    /// A text of others without what we sent: some servers answer that.
+    pub(super) fn hide(&self, mut text: String) -> String {
+        let token = self.token.as_ref().and_then(|token| token.value.to_str().ok());
+        let mut secrets: Vec<String> =
+            self.credential.secrets().chain(token).filter(|secret| !secret.is_empty()).map(str::to_owned).collect();
+        // As they stand in the request itself.
+        let escaped: Vec<String> = secrets.iter().map(|secret| serde_json::Value::from(secret.as_str()).to_string()).collect();
+        secrets.extend(escaped.iter().map(|text| text.trim_matches('"').to_owned()));
+        // One may be a part of another.
+        secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            text = text.replace(secret, "(secret)");
+        }
+        text
+    }
+
+    /// What a service says of an error.
+    pub(super) fn said(&self, body: &[u8]) -> String {
+        said(body, |text| self.hide(text))
     }
 
     /// The URL of a service.
@@ -78,12 +107,15 @@ impl Client {
                     let why = format!(
                         "{}: {} (has the credential of {} its roles?)",
                         answer.status.as_u16(),
-                        said(&answer.body),
+                        self.said(&answer.body),
                         self.credential.from
                     );
                     return Err(SourceError::Refused { what, why });
                 }
-                _ => return Ok(answer),
+                _ => {
+                    self.clock = answer.date;
+                    return Ok(answer);
+                }
             }
         }
     }
@@ -99,10 +131,10 @@ impl Client {
         match answer.status {
             StatusCode::CREATED => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-                let why = format!("{}: {} (is {} right?)", answer.status.as_u16(), said(&answer.body), self.credential.from);
+                let why = format!("{}: {} (is {} right?)", answer.status.as_u16(), self.said(&answer.body), self.credential.from);
                 return Err(SourceError::Refused { what, why });
             }
-            status => return Err(SourceError::Status { what, status: status.as_u16(), why: said(&answer.body) }),
+            status => return Err(SourceError::Status { what, status: status.as_u16(), why: self.said(&answer.body) }),
         }
         self.token = Some(Token::read(&headers, &answer.body, &what, Instant::now())?);
         Ok(())
@@ -124,10 +156,11 @@ impl Client {
                     let trouble = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
                     if !trouble {
                         let body = body(response, what).await?;
-                        return Ok((Answer { status, body }, headers));
+                        let date = headers.get("Date").and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
+                        return Ok((Answer { status, body, date }, headers));
                     }
                     if last {
-                        let why = said(&body(response, what).await.unwrap_or_default());
+                        let why = self.said(&body(response, what).await.unwrap_or_default());
                         return Err(SourceError::Status { what: what.to_owned(), status: status.as_u16(), why });
                     }
                     let asked = headers.get("Retry-After").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
@@ -164,12 +197,13 @@ pub(super) fn shown(url: &Url) -> String {
     url.to_string()
 }
 
-/// What a service says of an error: its `message`, wherever it stands, else the beginning of the text.
-pub(super) fn said(body: &[u8]) -> String {
+/// What a service says of an error: its `message`, wherever it stands, else the beginning of the text. What is cut might be half of what
+/// is to be hidden: that is hidden before.
+fn said(body: &[u8], hide: impl Fn(String) -> String) -> String {
     let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let inner = value.as_ref().and_then(|value| value.as_object()?.values().next().cloned());
     let message = inner.as_ref().and_then(|inner| inner.get("message").or(Some(inner))?.as_str().map(str::to_owned));
-    let text = message.unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]).into_owned());
+    let text = hide(message.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()));
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect();
     if text.trim().is_empty() { "it does not say why".to_owned() } else { text.trim().to_owned() }
 }
@@ -177,6 +211,10 @@ pub(super) fn said(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn said(body: &[u8]) -> String {
+        super::said(body, |text| text)
+    }
 
     #[test]
     fn errors_of_the_three_services_are_said_in_their_own_words() {
@@ -191,5 +229,20 @@ mod tests {
         assert_eq!(said(br#"{"badRequest": {"code": 400, "message": "marker [x] not found"}}"#), "marker [x] not found");
         assert_eq!(said(b"<html>\n<b>502</b>"), "<html> <b>502</b>");
         assert_eq!(said(b""), "it does not say why");
+    }
+
+    #[test]
+    fn refusals_of_the_samples_are_said_in_their_own_words() {
+        for sample in [include_str!("../../../tests/samples/keystone-401.txt"), include_str!("../../../tests/samples/neutron-401.txt")] {
+            let (_, body) = sample.replace('\r', "").split_once("\n\n").map(|(head, body)| (head.to_owned(), body.to_owned())).unwrap();
+            assert_eq!(said(body.as_bytes()), "The request you have made requires authentication.");
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_is_hidden_before_the_text_is_cut() {
+        let body = [&b"x".repeat(SHOWN - 3)[..], b"hunter2"].concat();
+        let shown = super::said(&body, |text| text.replace("hunter2", "(secret)"));
+        assert!(shown.ends_with("x(se"), "{shown}");
     }
 }

@@ -72,6 +72,12 @@ struct Auth {
 }
 
 impl Credential {
+    /// What of it nobody may see.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let places = ["/identity/password/user/password", "/identity/application_credential/secret"];
+        places.into_iter().filter_map(|place| self.request.pointer(place)?.as_str())
+    }
+
     /// The credential of a cloud by its name, or that of the environment.
     pub fn find(cloud: Option<&str>, clouds_file: Option<&Path>) -> Result<Credential, SourceError> {
         let set = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());

@@ -7,7 +7,7 @@ use std::time::Instant;
 use globset::GlobSet;
 use rollcall_agent::unit::Mac;
 
-use super::super::{Entry, Listing, Spot, spot};
+use super::super::{Entry, Listing, Spot, curb, spot, wish};
 use super::life;
 use super::model::{Port, Server};
 use super::world::World;
@@ -15,8 +15,6 @@ use crate::hosts::{self, Monitor};
 use crate::mistake::quoted;
 use crate::warning::plural;
 
-/// The tag, or the metadata, by which a user says whether a host is watched.
-const WISH: &str = "rollcall";
 /// So many prefixes of one network that ports may use besides are looked through for each address.
 const PREFIXES: usize = 64;
 /// So many other MACs may answer for a host.
@@ -50,17 +48,22 @@ pub fn listing(world: &World, rules: &Rules, now: Instant) -> Listing {
             continue;
         }
         let server = world.servers.get(&port.device_id);
-        let wished = wish(port.tags.iter().filter_map(|tag| tag.split_once('='))).or_else(|| server.and_then(wished));
-        let life = server.map_or(Monitor::Silent, |server| life::monitor(&server.status, server.task_state.as_deref()));
+        let wished = wish::of_tags(&port.tags).or_else(|| server.and_then(wished));
+        let life = match server {
+            Some(server) => life::monitor(&server.status, server.task_state.as_deref()),
+            None if port.is_novas() => Monitor::Silent,
+            // Whoever else has it, a router, an appliance, Nova knows nothing of it.
+            None => Monitor::On,
+        };
         if !wished.unwrap_or(rules.watched) || life == Monitor::Off {
             continue;
         }
         // It may be that of a server which is being deleted, or made; and some are left over. Nobody is woken for them.
-        orphans += u64::from(server.is_none());
-        let id = if port.device_id.is_empty() { &port.id } else { &port.device_id };
+        orphans += u64::from(server.is_none() && port.is_novas());
+        let id = port.whose();
         let at = *of_host.entry(id).or_insert_with(|| {
             let monitor = if world.is_fresh(id, now) { Monitor::Silent } else { life };
-            hosts.push(Entry { id: id.clone(), monitor, ..about(port, server) });
+            hosts.push(Entry { id: id.to_owned(), monitor, ..about(port, server) });
             hosts.len() - 1
         });
         of_port.insert(&port.id, at);
@@ -91,7 +94,13 @@ pub fn listing(world: &World, rules: &Rules, now: Instant) -> Listing {
         warnings
             .push(format!("{} left out, which no host can have (first: {first})", plural(odd.len() as u64, "address is", "addresses are")));
     }
-    let hosts = hosts.into_iter().filter(|host| !host.addresses.is_empty()).map(Entry::tidy).collect();
+    let hosts = hosts.into_iter().filter(|host| !host.addresses.is_empty()).map(Entry::tidy);
+    let (mut hosts, nameless): (Vec<Entry>, Vec<Entry>) = hosts.partition(|host| !host.id.is_empty());
+    if !nameless.is_empty() {
+        let hosts = plural(nameless.len() as u64, "host has", "hosts have");
+        warnings.push(format!("{hosts} an id of nothing but blanks and control characters, and is left out"));
+    }
+    warnings.extend(curb(&mut hosts));
     Listing { hosts, warnings }
 }
 
@@ -117,17 +126,8 @@ pub(crate) fn tags(server: &Server) -> impl Iterator<Item = String> {
     server.metadata.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!("{key}={value}"))
 }
 
-/// What a user says of whether a host is watched.
-fn wish<'a>(mut pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<bool> {
-    pairs.find_map(|(key, value)| match value.to_ascii_lowercase().as_str() {
-        "on" | "true" | "yes" if key == WISH => Some(true),
-        "off" | "false" | "no" if key == WISH => Some(false),
-        _ => None,
-    })
-}
-
 fn wished(server: &Server) -> Option<bool> {
-    wish(server.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    wish::wish(server.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
 /// Floating IPs are addresses of the hosts that they lead to, in the network that they are of. No MAC: a router answers for them.
@@ -292,6 +292,39 @@ mod tests {
         let silent = listed(&format!("[{}]", port("p", "nobody", "10.0.0.1", "")), "[]", &rules());
         assert_eq!(shown(&silent), ["nobody  silent [] net/10.0.0.1"]);
         assert!(silent.warnings[0].starts_with("1 port belongs to a server that Nova does not list"), "{:?}", silent.warnings);
+    }
+
+    #[test]
+    fn port_of_a_router_is_watched_though_nova_knows_nothing_of_it() {
+        let of = |owner: &str| {
+            let ports = format!("[{}]", port("p", "r1", "10.0.0.1", "").replace("compute:nova", owner));
+            let listing = listed(&ports, "[]", &Rules { owners: owners(&["*"]).unwrap(), ..rules() });
+            (listing.hosts[0].monitor, listing.warnings.len())
+        };
+        assert_eq!(of("network:router_interface"), (Monitor::On, 0));
+        assert_eq!(of(""), (Monitor::On, 0));
+        assert_eq!(of("compute:az1"), (Monitor::Silent, 1));
+    }
+
+    #[test]
+    fn port_whose_device_is_blank_is_a_host_of_its_own_and_none_has_an_empty_id() {
+        let ports = format!("[{}, {}]", port("p", " ", "10.0.0.1", ""), port("pp", "\\u0001", "10.0.0.2", ""));
+        let listing = listed(&ports, "[]", &rules());
+        assert_eq!(shown(&listing), ["p  silent [] net/10.0.0.1"]);
+        assert!(listing.warnings.iter().any(|said| said.starts_with("1 host has an id of nothing but blanks")), "{:?}", listing.warnings);
+    }
+
+    #[test]
+    fn tags_of_three_ports_and_a_server_are_no_more_than_a_table_holds() {
+        let tags = |port: &str| {
+            let tags: Vec<String> = (0..100).map(|n| format!("\"{port}-{n}\"")).collect();
+            format!(r#", "tags": [{}]"#, tags.join(", "))
+        };
+        let ports = ["p", "pp", "ppp"].map(|id| port(id, "a", &format!("10.0.0.{}", id.len()), &tags(id)));
+        let listing = listed(&format!("[{}]", ports.join(", ")), &format!("[{}]", server("a", "")), &rules());
+        assert_eq!(listing.hosts[0].tags.len(), 256);
+        assert!(listing.hosts[0].tags.contains(&"hypervisor=c1".to_owned()));
+        assert_eq!(listing.warnings, ["1 host has more than 256 tags (first: \"a\" with 301): the others are left out"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! ([`notify`]); one that is lost is healed by the next list. What is known is a [`World`]; [`join`] makes hosts of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::Receiver;
@@ -13,6 +13,7 @@ pub mod auth;
 pub mod change;
 pub mod client;
 pub mod credential;
+mod grace;
 pub mod join;
 pub mod life;
 pub mod model;
@@ -37,6 +38,8 @@ use crate::sync::guard::Guard;
 
 /// Where changes were lost everything is asked for anew, but not more often than this.
 const SPARE: Duration = Duration::from_secs(5);
+/// Nor so often that more than a quarter of the platform's time is spent on it: a tenant can lose us changes as often as he likes.
+const SHARE: u32 = 3;
 
 /// An OpenStack as a source.
 pub struct OpenStack {
@@ -48,6 +51,8 @@ pub struct OpenStack {
     standing: Option<Arc<Standing>>,
     /// When it was listed last, whole or in vain.
     asked: Option<Instant>,
+    /// How long that took.
+    took: Duration,
     guard: Option<Guard>,
 }
 
@@ -57,7 +62,7 @@ impl OpenStack {
         let credential = Credential::find(settings.cloud.as_deref(), settings.clouds_file.as_deref())?;
         let client = Client::new(credential, settings.timeout)?;
         let (rules, world) = (settings.rules()?, World::new(settings.grace));
-        Ok(OpenStack { settings, rules, client, world, changes: None, standing: None, asked: None, guard: None })
+        Ok(OpenStack { settings, rules, client, world, changes: None, standing: None, asked: None, took: Duration::ZERO, guard: None })
     }
 
     /// The same, that follows changes: it listens to notifications, if that was asked for. A list that the guard does not believe changes
@@ -79,7 +84,7 @@ impl OpenStack {
 
     /// When the next list is wanted out of turn.
     fn wants_at(&self) -> Option<Instant> {
-        self.world.lost.then(|| self.asked.map_or_else(Instant::now, |asked| asked + SPARE))
+        self.world.lost.then(|| self.asked.map_or_else(Instant::now, |asked| asked + SPARE.max(SHARE * self.took)))
     }
 }
 
@@ -92,7 +97,9 @@ async fn ask(client: &mut Client, size: u32, floating_ips: bool) -> Result<List,
         false => vec![],
     };
     let servers: Vec<Server> = pages(client, "compute", "/servers/detail?all_tenants=true", "servers", size).await?;
-    Ok(List { networks, ports, servers, floating_ips })
+    // Without its own we go by our clock.
+    let clock = client.clock().unwrap_or_else(SystemTime::now);
+    Ok(List { networks, ports, servers, floating_ips, clock: Some(clock) })
 }
 
 /// The next change that somebody tells of.
@@ -123,7 +130,8 @@ impl Source for OpenStack {
 
     fn list<'a>(&'a mut self, meanwhile: Meanwhile<'a>) -> BoxFuture<'a, Result<Listing, SourceError>> {
         Box::pin(async move {
-            let OpenStack { settings, rules, client, world, changes, asked, guard, .. } = self;
+            let OpenStack { settings, rules, client, world, changes, asked, took, guard, .. } = self;
+            let began = Instant::now();
             // Whatever comes of it: lists that fail are not asked for out of turn again and again.
             world.lost = false;
             let mut asking = std::pin::pin!(ask(client, settings.page_size, rules.floating_ips));
@@ -148,7 +156,7 @@ impl Source for OpenStack {
                 }
             };
             let now = Instant::now();
-            *asked = Some(now);
+            (*asked, *took) = (Some(now), now.saturating_duration_since(began));
             let list = listed?;
             trust::check(&list, world, rules)?;
             let mut next = world.clone();

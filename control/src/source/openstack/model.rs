@@ -47,6 +47,23 @@ pub struct Port {
     pub revision_number: u64,
 }
 
+impl Port {
+    /// The server that has it. Nobody, where what stands there is blank: a tenant may write what he likes.
+    pub fn server(&self) -> Option<&str> {
+        Some(self.device_id.as_str()).filter(|id| !id.trim().is_empty())
+    }
+
+    /// Whether it is Nova's, so that Nova knows how whoever has it is.
+    pub fn is_novas(&self) -> bool {
+        self.device_owner.starts_with("compute:")
+    }
+
+    /// The host that it is of: its server, or it is one itself.
+    pub fn whose(&self) -> &str {
+        self.server().unwrap_or(&self.id)
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::super::SourceError;
-use super::client::{Answer, Client, said, shown};
+use super::client::{Answer, Client, shown};
 
 /// So many pages are no list any more.
 const MOST: usize = 100_000;
@@ -51,21 +51,22 @@ async fn walk<T: DeserializeOwned>(client: &mut Client, first: &Url, key: &str) 
     let broken = |found: String, expected: &str| SourceError::Broken { what: what.clone(), found, expected: expected.to_owned() };
     let (mut all, mut markers, mut url) = (Vec::new(), HashSet::new(), first.clone());
     for page in 1..=MOST {
-        let Answer { status, body } = client.get(&url).await?;
+        let Answer { status, body, .. } = client.get(&url).await?;
         match status {
             StatusCode::OK => {}
             // Neutron says 404 of a marker that is gone, Nova 400.
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST if page > 1 => return Ok(None),
-            status => return Err(SourceError::Status { what: what.clone(), status: status.as_u16(), why: said(&body) }),
+            status => return Err(SourceError::Status { what: what.clone(), status: status.as_u16(), why: client.said(&body) }),
         }
         let place = |error: serde_json::Error| format!("page {page}: {error}");
         let expected = format!("{{\"{key}\": [...]}}");
         let mut parts: std::collections::HashMap<String, &RawValue> =
-            serde_json::from_slice(&body).map_err(|error| broken(place(error), &expected))?;
+            serde_json::from_slice(&body).map_err(|error| broken(client.hide(place(error)), &expected))?;
         let records = parts.remove(key).ok_or_else(|| broken(format!("page {page}: no \"{key}\""), &expected))?;
-        let records: Vec<T> = serde_json::from_str(records.get()).map_err(|error| broken(place(error), &expected))?;
+        let records: Vec<T> = serde_json::from_str(records.get()).map_err(|error| broken(client.hide(place(error)), &expected))?;
         let links = parts.remove(format!("{key}_links").as_str()).map(|links| serde_json::from_str(links.get()));
-        let links: Vec<Link> = links.transpose().map_err(|error| broken(place(error), "links to other pages"))?.unwrap_or_default();
+        let links: Vec<Link> =
+            links.transpose().map_err(|error| broken(client.hide(place(error)), "links to other pages"))?.unwrap_or_default();
         all.extend(records);
         if all.len() > MOST_RECORDS {
             return Err(broken(format!("more than {MOST_RECORDS} records"), "a list that ends"));

@@ -45,6 +45,10 @@ enum Fault {
     Proxied,
     /// Nobody answers the ports.
     Hangs,
+    /// Whatever is asked for, what was sent comes back, with that status.
+    Echo(StatusCode),
+    /// The servers changed a third of a grace ago, by a clock of Nova's that is not ours.
+    Young,
 }
 
 #[derive(Clone)]
@@ -103,7 +107,10 @@ impl Cloud {
     }
 }
 
-async fn token(State(cloud): State<Cloud>) -> Response {
+async fn token(State(cloud): State<Cloud>, asked: String) -> Response {
+    if let Fault::Echo(status) = cloud.fault() {
+        return (status, format!("<html>you sent {asked}")).into_response();
+    }
     let number = cloud.tokens.fetch_add(1, Ordering::Relaxed) + 1;
     let endpoint = |kind: &str| json!({"type": kind, "endpoints": [{"interface": "public", "region_id": "R", "url": format!("{}/{kind}", cloud.base)}]});
     let body = json!({"token": {"issued_at": "2026-11-22T17:37:30.000000Z", "expires_at": "2026-11-22T18:37:30.000000Z",
@@ -147,6 +154,10 @@ async fn ports_page(State(cloud): State<Cloud>, headers: HeaderMap, Query(query)
         Fault::Empty => return axum::Json(json!({"ports": []})).into_response(),
         Fault::Elsewhere => return (StatusCode::FOUND, [("Location", "http://127.0.0.1:1/")]).into_response(),
         Fault::Proxied => host = "http://10.255.255.1:9696",
+        Fault::Echo(status) => {
+            let token = headers["X-Auth-Token"].to_str().unwrap();
+            return (status, axum::Json(json!({"error": {"message": format!("no X-Auth-Token {token}, no hunter2")}}))).into_response();
+        }
         Fault::Hangs => tokio::time::sleep(Duration::from_secs(60)).await,
         _ => {}
     }
@@ -158,8 +169,18 @@ async fn servers_page(State(cloud): State<Cloud>, Query(query): Query<BTreeMap<S
         return axum::Json(json!({"servers": []})).into_response();
     }
     let ids: Vec<String> = (0..cloud.ports).map(|n| format!("s{n:03}")).collect();
-    let record = |id: &str| json!({"id": id, "name": id, "tenant_id": "shop", "status": "ACTIVE"});
-    axum::Json(page(&cloud, "servers", &ids, record, &query, &cloud.base)).into_response()
+    let mut record = json!({"tenant_id": "shop", "status": "ACTIVE"});
+    let mut headers = HeaderMap::new();
+    if cloud.fault() == Fault::Young {
+        record["updated"] = "2026-11-22T17:59:40Z".into();
+        headers.insert("Date", "Sun, 22 Nov 2026 18:00:00 GMT".parse().unwrap());
+    }
+    let record = |id: &str| {
+        let mut record = record.clone();
+        (record["id"], record["name"]) = (id.into(), id.into());
+        record
+    };
+    (headers, axum::Json(page(&cloud, "servers", &ids, record, &query, &cloud.base))).into_response()
 }
 
 async fn list(source: &mut OpenStack) -> Result<usize, String> {
@@ -193,6 +214,9 @@ async fn fault_of_the_platform_is_an_error_that_says_what_and_changes_nothing() 
         (Fault::Locked, "refuses the credential: 401"),
         (Fault::NoServers, "0 servers, and 10 of 10 ports belong to others"),
         (Fault::Elsewhere, "answers 302"),
+        (Fault::Echo(StatusCode::FORBIDDEN), "403: no X-Auth-Token (secret), no (secret)"),
+        (Fault::Echo(StatusCode::CONFLICT), "409: no X-Auth-Token (secret), no (secret)"),
+        (Fault::Echo(StatusCode::BAD_GATEWAY), "502: no X-Auth-Token (secret), no (secret)"),
         (Fault::Hangs, "cannot be reached"),
     ] {
         cloud.set(fault);
@@ -202,6 +226,33 @@ async fn fault_of_the_platform_is_an_error_that_says_what_and_changes_nothing() 
     }
     cloud.set(Fault::None);
     assert_eq!(list(&mut source).await, Ok(10));
+}
+
+#[tokio::test]
+async fn password_that_a_proxy_answers_is_not_shown() {
+    let cloud = Cloud::start(1).await;
+    for status in [StatusCode::UNAUTHORIZED, StatusCode::BAD_REQUEST, StatusCode::BAD_GATEWAY] {
+        cloud.set(Fault::Echo(status));
+        let error = list(&mut cloud.source()).await.unwrap_err();
+        assert!(error.contains(&status.as_u16().to_string()) && !error.contains("hunt"), "{error}");
+    }
+    let mut source = cloud.source();
+    source.client.credential.request = json!({"identity": {"password": {"user": {"password": "a\"b\\c"}}}});
+    assert_eq!(source.client.said(br#"you sent {"password": "a\"b\\c"} or a"b\c"#), r#"you sent {"password": "(secret)"} or (secret)"#);
+}
+
+#[tokio::test]
+async fn whoever_lists_a_cloud_for_the_first_time_leaves_young_servers_their_grace() {
+    let cloud = Cloud::start(2).await;
+    cloud.set(Fault::Young);
+    // Each is one that was started anew, as by cron.
+    for _ in 0..2 {
+        let mut source = cloud.source();
+        let listing = source.list(&mut |_| {}).await.unwrap();
+        assert!(listing.hosts.iter().all(|host| host.monitor == Monitor::Silent), "{listing:?}");
+        let left = source.world.next_grace().unwrap().saturating_duration_since(Instant::now());
+        assert!((Duration::from_secs(30)..=Duration::from_secs(40)).contains(&left), "{left:?}");
+    }
 }
 
 #[tokio::test]
@@ -289,4 +340,7 @@ async fn lost_messages_want_a_list_out_of_turn_but_not_at_once_after_one() {
     sender.send(Change::Lost).await.unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(100), source.changed()).await.is_err());
     assert!(!source.wants_list() && source.wants_at().is_some());
+    // A platform that takes long is left alone for longer.
+    source.took = Duration::from_secs(36);
+    assert_eq!(source.wants_at(), source.asked.map(|asked| asked + Duration::from_secs(108)));
 }

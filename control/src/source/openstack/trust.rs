@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::super::SourceError;
 use super::join::Rules;
+use super::model::Port;
 use super::world::{List, World};
 
 /// So many ports may lose their servers at once: those are being deleted.
@@ -16,7 +17,9 @@ const SHARE: usize = 5;
 pub(super) fn check(list: &List, world: &World, rules: &Rules) -> Result<(), SourceError> {
     let servers: HashSet<&str> = list.servers.iter().map(|server| server.id.as_str()).collect();
     let (mut ports, mut orphans, mut lost) = (0, 0, 0);
-    for port in list.ports.iter().filter(|port| !port.device_id.is_empty() && rules.owners.is_match(&port.device_owner)) {
+    // Those of routers and DHCP never had one.
+    let counts = |port: &&Port| port.is_novas() && port.server().is_some() && rules.owners.is_match(&port.device_owner);
+    for port in list.ports.iter().filter(counts) {
         ports += 1;
         if !servers.contains(port.device_id.as_str()) && !world.is_gone(&port.device_id) {
             orphans += 1;
@@ -37,7 +40,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::{Duration, Instant};
 
-    use super::super::model::{Port, Server};
+    use super::super::model::Server;
     use super::*;
     use crate::source::format::{OWNERS, owners};
 
@@ -63,5 +66,13 @@ mod tests {
         assert!(!believed(&world, 100, 79) && !believed(&world, 20, 0));
         let error = check(&list(100, 0), &world, &rules).unwrap_err().to_string();
         assert!(error.contains("0 servers, and 100 of 100 ports belong to others"), "{error}");
+    }
+
+    #[test]
+    fn ports_that_are_not_novas_need_no_server() {
+        let rules = Rules { owners: owners(&["*"]).unwrap(), watched: true, networks: BTreeMap::new(), floating_ips: false };
+        let mut list = list(100, 0);
+        list.ports.iter_mut().for_each(|port| port.device_owner = "network:router_interface".into());
+        assert!(check(&list, &World::new(Duration::ZERO), &rules).is_ok());
     }
 }

@@ -1,11 +1,11 @@
 //! What is known of an OpenStack: the last whole list, and what was told since. Time is an argument.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::change::{Change, ServerChange};
-use super::life;
 use super::model::{FloatingIp, Network, Port, Server};
+use super::{grace, life};
 use crate::hosts::Monitor;
 
 /// What was deleted stays deleted for so long, whatever a message or a page that was on its way says of it. Ids are never given again.
@@ -24,6 +24,8 @@ pub struct List {
     pub servers: Vec<Server>,
     /// Floating IPs.
     pub floating_ips: Vec<FloatingIp>,
+    /// The platform's clock when the servers were listed, where it is known.
+    pub clock: Option<SystemTime>,
 }
 
 /// What is known.
@@ -58,7 +60,7 @@ impl World {
         self.listed
     }
 
-    /// Takes a whole list. Of the first one nothing is new.
+    /// Takes a whole list. Of the first one only those are new that changed just before: whoever watches may have been started anew.
     pub fn replace(&mut self, list: List, now: Instant) {
         self.gone.retain(|_, at| now.saturating_duration_since(*at) < REST);
         self.graces.retain(|_, until| *until > now);
@@ -70,7 +72,15 @@ impl World {
             if let Some(before) = before.as_ref().filter(|_| server.status == "UNKNOWN") {
                 (server.status, server.task_state) = (before.status.clone(), before.task_state.clone());
             }
-            self.admit(before.as_ref(), &server, now);
+            match list.clock {
+                Some(clock) if !self.listed && runs(&server) => {
+                    let left = grace::left(self.grace, &server, clock);
+                    if !left.is_zero() {
+                        self.graces.insert(server.id.clone(), now + left);
+                    }
+                }
+                _ => self.admit(before.as_ref(), &server, now),
+            }
             servers.insert(server.id.clone(), server);
         }
         self.servers = servers;
@@ -80,7 +90,7 @@ impl World {
             // A notification may have overtaken a page.
             let older = before.get(&port.id).filter(|known| known.revision_number > port.revision_number);
             let port = older.cloned().unwrap_or(port);
-            if !before.contains_key(&port.id) {
+            if grace::arrives(before.get(&port.id), &port) {
                 self.arrive(&port, now);
             }
             ports.insert(port.id.clone(), port);
@@ -106,7 +116,7 @@ impl World {
                 if old(&port.id) || known.is_some_and(|known| known.revision_number > port.revision_number) {
                     return;
                 }
-                if known.is_none() {
+                if grace::arrives(known, &port) {
                     self.arrive(&port, now);
                 }
                 self.ports.insert(port.id.clone(), *port);
@@ -146,18 +156,17 @@ impl World {
         self.servers.insert(id, server);
     }
 
-    /// A server that was not running, or not there, runs: it has its grace. That of the first list runs all the time.
+    /// A server that was not running, or not there, runs: it has its grace.
     fn admit(&mut self, before: Option<&Server>, server: &Server, now: Instant) {
         if self.listed && runs(server) && !before.is_some_and(runs) {
             self.graces.insert(server.id.clone(), now + self.grace);
         }
     }
 
-    /// A port is new: whoever has it does not know its address yet.
+    /// A port is new, or something of it: whoever has it does not know its address yet.
     fn arrive(&mut self, port: &Port, now: Instant) {
         if self.listed {
-            let host = if port.device_id.is_empty() { &port.id } else { &port.device_id };
-            self.graces.insert(host.clone(), now + self.grace);
+            self.graces.insert(port.whose().to_owned(), now + self.grace);
         }
     }
 
@@ -192,6 +201,7 @@ fn runs(server: &Server) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::model::FixedIp;
     use super::*;
 
     const GRACE: Duration = Duration::from_secs(60);
@@ -225,6 +235,56 @@ mod tests {
         assert!(!world.is_fresh("b", later + GRACE));
         assert!(world.take_change(later + GRACE) && !world.take_change(later + GRACE));
         assert_eq!(world.next_grace(), None, "its end is shown once");
+    }
+
+    #[test]
+    fn server_that_changed_just_before_the_first_list_has_what_is_left_of_its_grace() {
+        let clock = humantime::parse_rfc3339("2026-11-22T18:00:00Z").unwrap();
+        let changed = |id: &str, status: &str, at: &str| Server { updated: Some(at.into()), ..server(id, status) };
+        let servers = [
+            changed("young", "ACTIVE", "2026-11-22T17:59:40Z"),
+            changed("old", "ACTIVE", "2026-11-22T17:00:00Z"),
+            changed("off", "SHUTOFF", "2026-11-22T17:59:40Z"),
+        ];
+        let (mut world, now) = (World::new(GRACE), Instant::now());
+        // Who was told of before the first list came is no older for that.
+        world.apply(told("young", "ACTIVE"), now);
+        world.replace(List { clock: Some(clock), ..list(&[port("p", "young", 1)], &servers) }, now);
+        assert_eq!(["young", "old", "off"].map(|id| world.is_fresh(id, now)), [true, false, false]);
+        assert_eq!(world.next_grace(), Some(now + Duration::from_secs(40)));
+        // It is no younger at the next list.
+        world.replace(List { clock: Some(clock), ..list(&[port("p", "young", 1)], &servers) }, now + Duration::from_secs(30));
+        assert_eq!(world.next_grace(), Some(now + Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn port_that_is_plugged_into_a_running_server_or_gets_an_address_gives_it_a_grace_by_message_and_by_list() {
+        let changed = |change: fn(&mut Port)| {
+            let mut port = port("p", "", 2);
+            port.admin_state_up = true;
+            change(&mut port);
+            port
+        };
+        let free: fn(&mut Port) = |_| {};
+        let plugged: fn(&mut Port) = |port| port.device_id = "a".into();
+        let addressed: fn(&mut Port) = |port| {
+            port.device_id = "a".into();
+            port.fixed_ips = vec![FixedIp { ip_address: "10.0.0.1".into(), ..FixedIp::default() }];
+        };
+        let off: fn(&mut Port) = |port| (port.device_id, port.admin_state_up) = ("a".into(), false);
+        for (before, after) in [(free, plugged), (plugged, addressed), (off, plugged)] {
+            for by_list in [false, true] {
+                let (mut world, now) = (World::new(GRACE), Instant::now());
+                world.replace(list(&[changed(before)], &[server("a", "ACTIVE")]), now);
+                assert!(!world.is_fresh("a", now));
+                let port = Port { revision_number: 3, ..changed(after) };
+                match by_list {
+                    true => world.replace(list(&[port], &[server("a", "ACTIVE")]), now),
+                    false => world.apply(Change::Port(Box::new(port)), now),
+                }
+                assert!(world.is_fresh("a", now), "{before:?} {after:?} {by_list}");
+            }
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! everything is listed once more ([`Change::Lost`]), and a message that cannot be read costs no more than that.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -57,6 +57,8 @@ pub struct Standing {
     pub messages: AtomicU64,
     /// Of these, those that could not be read.
     pub broken: AtomicU64,
+    /// What went wrong last with the connection.
+    pub trouble: Mutex<Option<String>>,
 }
 
 /// Listens, in a task of its own, until nobody takes what it hears any more.

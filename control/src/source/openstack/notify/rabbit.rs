@@ -1,7 +1,7 @@
 //! The connection to RabbitMQ: made anew for ever, with a queue of its own that is gone with it.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -62,6 +62,7 @@ pub(super) async fn listen(settings: Settings, source: String, changes: Sender<C
         match end {
             End::Unwanted => return,
             End::Broken(why) => {
+                *listener.standing.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
                 listener.say(&format!("no notifications: {why}; until they come again changes are seen within the interval"))
             }
         }
