@@ -47,9 +47,11 @@ pub fn listing(world: &World, rules: &Rules, now: Instant) -> Listing {
         if !counts || port.fixed_ips.is_empty() || !port.admin_state_up || world.is_gone(&port.device_id) {
             continue;
         }
-        let server = world.servers.get(&port.device_id);
+        // Another project's server says only whether anything can answer there.
+        let runs_on = world.servers.get(&port.device_id);
+        let server = world.server_of(port);
         let wished = wish::of_tags(&port.tags).or_else(|| server.and_then(wished));
-        let life = match server {
+        let life = match runs_on {
             Some(server) => life::monitor(&server.status, server.task_state.as_deref()),
             None if port.is_novas() => Monitor::Silent,
             // Whoever else has it, a router, an appliance, Nova knows nothing of it.
@@ -59,8 +61,8 @@ pub fn listing(world: &World, rules: &Rules, now: Instant) -> Listing {
             continue;
         }
         // It may be that of a server which is being deleted, or made; and some are left over. Nobody is woken for them.
-        orphans += u64::from(server.is_none() && port.is_novas());
-        let id = port.whose();
+        orphans += u64::from(runs_on.is_none() && port.is_novas());
+        let id = world.host_of(port);
         let at = *of_host.entry(id).or_insert_with(|| {
             let monitor = if world.is_fresh(id, now) { Monitor::Silent } else { life };
             hosts.push(Entry { id: id.to_owned(), monitor, ..about(port, server) });
@@ -263,6 +265,27 @@ mod tests {
         let listing = listed(&ports, &servers, &rules());
         assert_eq!(shown(&listing), ["a vm-a true [edge hypervisor=c1 rollcall-policy=gold] net/10.0.0.1 net/2001:db8::1"]);
         assert!(listing.warnings.is_empty(), "{:?}", listing.warnings);
+    }
+
+    #[test]
+    fn port_that_names_another_projects_server_is_a_host_of_its_own_and_changes_nothing_of_that_servers() {
+        let mine = port("p", "a", "10.0.0.1", r#", "project_id": "shop""#);
+        let theirs =
+            port("pp", "a", "10.0.0.2", r#", "project_id": "thief", "tags": ["rollcall-policy=none", "allowed-mac=fa:16:3e:00:00:09"]"#);
+        let listing = listed(&format!("[{mine}, {theirs}]"), &format!("[{}]", server("a", "")), &rules());
+        let shown = shown(&listing);
+        assert_eq!(shown[0], "a vm-a true [hypervisor=c1] net/10.0.0.1");
+        assert!(shown[1].starts_with("pp ") && shown[1].contains(" true ") && shown[1].ends_with("net/10.0.0.2"), "{shown:?}");
+        // Nor does its coming give that server's host a grace.
+        let list = |ports: &str| List {
+            ports: serde_json::from_str(ports).unwrap(),
+            servers: serde_json::from_str(&format!("[{}]", server("a", ""))).unwrap(),
+            ..List::default()
+        };
+        let (mut world, now) = (World::new(Duration::from_secs(60)), Instant::now());
+        world.replace(list(&format!("[{mine}]")), now);
+        world.replace(list(&format!("[{mine}, {theirs}]")), now);
+        assert_eq!([world.is_fresh("a", now), world.is_fresh("pp", now)], [false, true]);
     }
 
     #[test]

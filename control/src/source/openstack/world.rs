@@ -166,8 +166,25 @@ impl World {
     /// A port is new, or something of it: whoever has it does not know its address yet.
     fn arrive(&mut self, port: &Port, now: Instant) {
         if self.listed {
-            self.graces.insert(port.whose().to_owned(), now + self.grace);
+            self.graces.insert(self.host_of(port).to_owned(), now + self.grace);
         }
+    }
+
+    /// The server of a port; `None` as well where another project has it.
+    pub(super) fn server_of(&self, port: &Port) -> Option<&Server> {
+        self.servers.get(&port.device_id).filter(|_| !self.is_strange(port))
+    }
+
+    /// The host that a port is of: its server's, or one of its own.
+    pub(super) fn host_of<'a>(&self, port: &'a Port) -> &'a str {
+        if self.is_strange(port) { &port.id } else { port.whose() }
+    }
+
+    /// Whether a port says to be of another project's server. Every tenant may write that into a port of his own: it must change nothing
+    /// of that server's host, neither tags nor grace.
+    fn is_strange(&self, port: &Port) -> bool {
+        let (theirs, known) = (&port.project_id, |server: &&Server| !server.tenant_id.is_empty());
+        self.servers.get(&port.device_id).filter(known).is_some_and(|server| !theirs.is_empty() && server.tenant_id != *theirs)
     }
 
     /// Whether silence of a host means nothing yet.
