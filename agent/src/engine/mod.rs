@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver as Commands;
 use hdrhistogram::Histogram;
+use rollcall_agent_ebpf::run::DUE_MAX;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
@@ -327,6 +328,8 @@ impl Engine {
         self.look_at_load();
         self.look_for_silence(now);
         self.schedule.slim();
+        self.due.shrink_to(DUE_MAX);
+        self.skipped.shrink_to(DUE_MAX);
         self.networks.iter_mut().flat_map(|network| &mut network.batches).for_each(Batch::slim);
         self.view.waiting.store(self.schedule.waiting() as u64, Ordering::Relaxed);
         if now.since(self.id_since) >= ID_LIFETIME {

@@ -186,10 +186,17 @@ impl Schedule {
         self.backlog.get(by).map(|(_, slot)| *slot)
     }
 
-    /// Gives back what a backlog took that is no more: after a moment in which the machine stood still it holds a tenth of a second.
+    /// Gives back what a backlog took that is no more: after a moment in which the machine stood still it holds a tenth of a second, and so
+    /// do the deadlines of what left late.
     pub fn slim(&mut self) {
         if self.backlog.len() < BACKLOG / 2 {
             self.backlog.shrink_to(BACKLOG);
+        }
+        if self.deadlines.len() < BACKLOG / 2 {
+            self.deadlines.shrink_to(BACKLOG);
+        }
+        for queue in self.dials.iter_mut().map(|dial| &mut dial.late).filter(|queue| queue.len() < BACKLOG / 2) {
+            queue.shrink_to(BACKLOG);
         }
     }
 
