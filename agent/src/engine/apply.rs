@@ -1,6 +1,5 @@
 //! Following a new table: removals at once, changes and additions piece by piece, so that the hands never wait.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +100,6 @@ impl Engine {
 
     fn finish(&mut self, job: Job) {
         let Job { roster, removed, changed, added, done } = job;
-        self.learned = HashMap::new();
         self.classes.retain(|number| roster.groups.contains_key(&number));
         if let Ok(mut series) = self.view.series.write() {
             *series = self.classes.iter().map(|(number, class)| (number, class.series.clone())).collect();
@@ -112,9 +110,6 @@ impl Engine {
 
     fn vacate(&mut self, slot: u32) {
         let Some(cell) = self.cells.get(slot as usize).copied() else { return };
-        if let Some(target) = self.arrays.target(slot).filter(|target| target.flags & target::LEARNED != 0) {
-            self.learned.insert((target.network, target.address), Mac(target.mac));
-        }
         if let (Some(network), Some(address)) = (self.classes.get(cell.group).and_then(|class| class.network), self.address(slot)) {
             self.unlearn(network, address, slot);
         }
@@ -140,7 +135,7 @@ impl Engine {
         self.view.clear(slot);
         self.view.show(slot, Shown { verdict: judgement.verdict(), blind: None, misses: 0, since_ms });
         match self.aim(roster, assignment) {
-            Ok((target, Way::Direct(None))) => match restored.and_then(|before| before.mac).or_else(|| self.remembered(&target)) {
+            Ok((target, Way::Direct(None))) => match restored.and_then(|before| before.mac) {
                 Some(mac) => self.settle_learned(slot, target, mac, now),
                 None => self.settle_in(slot, target, Way::Direct(None), now),
             },
@@ -149,12 +144,7 @@ impl Engine {
         }
     }
 
-    /// The MAC that was learned for an address in the slot that it had before this plan.
-    fn remembered(&self, target: &Target) -> Option<Mac> {
-        self.learned.get(&(target.network, target.address)).copied()
-    }
-
-    /// Begins to probe an address by the MAC that was learned for it before. One that is down may have another by now.
+    /// Begins to probe an address by the MAC that was learned for it before a restart. One that is down may have another by now.
     fn settle_learned(&mut self, slot: u32, target: Target, mac: Mac, now: Mono) {
         let target = Target { mac: mac.0, flags: target.flags | target::LEARNED, ..target };
         self.settle_in(slot, target, Way::Direct(Some(mac)), now);

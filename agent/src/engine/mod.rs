@@ -20,7 +20,7 @@ mod send;
 mod sight;
 mod way;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -47,7 +47,6 @@ use crate::priority;
 use crate::reply::{Arrays, Program};
 use crate::roster::{Assignment, Plan, Roster};
 use crate::schedule::{Pps, Schedule, Throttle};
-use crate::unit::Mac;
 use crate::view::{self, View};
 
 /// One turn of the engine while there is much to do: probes leave a bucket of the dial at a time.
@@ -141,8 +140,6 @@ pub struct Engine {
     classes: Classes,
     networks: Vec<Network>,
     job: Option<Job>,
-    /// MACs that were learned for addresses that the plan under way removes, and may add again: by network and address.
-    learned: HashMap<(u16, [u8; 16]), Mac>,
     /// By slot.
     conflicts: BTreeMap<u32, Conflict>,
     /// What made seconds bad, one bit for each, the latest lowest.
@@ -202,7 +199,6 @@ impl Engine {
             classes: Classes::default(),
             networks: networks.into_iter().map(Network::new).collect(),
             job: None,
-            learned: HashMap::new(),
             conflicts: BTreeMap::new(),
             overload: Overload::default(),
             view,
