@@ -20,7 +20,7 @@ usage: cargo xtask VERB [ARGUMENTS]
 
   build-ebpf             build the XDP programs, and the tools to build them with where they are missing
   lab ARGUMENTS          a simulated cloud in network namespaces: `cargo xtask lab --help`
-  demo [ARGUMENTS]       the whole line, from a host list to the alarms: `cargo xtask demo --help`
+  demo [ARGUMENTS]       the whole line, from a host list to the alarms: `cargo xtask demo --help`; --debug: by the tests' programs
   bench PART [ARGUMENTS] what rollcall does and costs, measured: `cargo xtask bench --help`
   test [--fast] [-- ARGUMENTS]
                          every test that this machine can run, and which ones it cannot run, with the reason;

@@ -122,6 +122,13 @@ fn quote<W: World>(claim: &Claim, slot: u32, target: &[u64; target::WORDS], worl
 /// The slot and target of (network, address).
 #[inline(always)]
 fn find<W: World>(network: u16, address: [u64; 2], world: &W) -> Option<(u32, [u64; target::WORDS])> {
+    let hash = index::hash_words(network, address[0], address[1]);
+    let buckets = world.config(config::BUCKETS)? as u32;
+    // Nearly all sit in their own place: no call for them.
+    let own = world.entry(index::bucket(hash, 0, buckets), index::place(hash))?;
+    if let Some(found) = sits(own, hash, network, address[0], address[1], world) {
+        return Some(found);
+    }
     let slot = search(network, address[0], address[1], world);
     Some((slot, live_target(slot, world)?))
 }
@@ -138,19 +145,21 @@ fn search<W: World>(network: u16, high: u64, low: u64, world: &W) -> u32 {
         let Some(bucket) = world.bucket(index::bucket(hash, probe, buckets as u32)) else { return NOBODY };
         for pair in bucket {
             for entry in [pair as u32, (pair >> 32) as u32] {
-                // A tag fits one foreign entry in 255; the address decides.
-                if let Some(slot) = index::slot(entry, hash)
-                    && let Some(target) = live_target(slot, world)
-                    && target[0] == high
-                    && target[1] == low
-                    && target[2] >> 48 == u64::from(network)
-                {
+                if let Some((slot, _)) = sits(entry, hash, network, high, low, world) {
                     return slot;
                 }
             }
         }
     }
     NOBODY
+}
+
+/// Slot and target of an entry, if it is that of (network, address): a tag fits one foreign entry in 255; the address decides.
+#[inline(always)]
+fn sits<W: World>(entry: u32, hash: u64, network: u16, high: u64, low: u64, world: &W) -> Option<(u32, [u64; target::WORDS])> {
+    let slot = index::slot(entry, hash)?;
+    let target = live_target(slot, world)?;
+    (target[0] == high && target[1] == low && target[2] >> 48 == u64::from(network)).then_some((slot, target))
 }
 
 /// No network.

@@ -63,6 +63,8 @@ pub trait World {
     fn board(&self, slot: u32) -> Option<Self::Cell>;
     /// `INDEX[bucket]`.
     fn bucket(&self, bucket: u32) -> Option<[u64; crate::index::BUCKET_WORDS]>;
+    /// One entry of `INDEX[bucket]`.
+    fn entry(&self, bucket: u32, place: usize) -> Option<u32>;
     /// `OTHERS[place]`.
     fn other(&self, place: u32) -> Option<[Self::Cell; crate::others::WORDS]>;
     /// `EVIDENCE[place]`.

@@ -1,5 +1,6 @@
 //! Following a new table: removals at once, changes and additions piece by piece, so that the hands never wait.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ use super::cell::{Cell, Mark};
 use super::class::Class;
 use super::hearing::Hearing;
 use super::way::Way;
-use super::{Engine, Job, Note, STALL, STALL_MIN};
+use super::{Engine, Job, Note, STALL, STALL_MIN, TICK, TICK_QUIET};
 use crate::clock::{self, Mono};
 use crate::reply::Program;
 use crate::roster::{Assignment, Plan, Roster};
+use crate::policy::Method;
 use crate::schedule::Timing;
 use crate::unit::{Blind, Family, Mac, Verdict};
 use crate::verdict::{Judgement, Thresholds};
@@ -51,15 +53,28 @@ impl Engine {
         }
         let shortest = self.classes.iter().map(|(_, class)| class.timing.timeout).min().unwrap_or(STALL);
         self.stall = (shortest / 2).clamp(STALL_MIN, STALL);
+        self.tick_quiet = (self.stall / 4).clamp(TICK, TICK_QUIET);
         self.tell(Note::Roster(plan.roster.clone(), plan.forgotten));
         let more = (plan.capacity as usize).saturating_sub(self.cells.len());
         self.cells.reserve_exact(more);
         self.schedule.reserve(plan.capacity);
+        self.expect(&plan.roster, now);
         let Plan { roster, removed, changed, added, .. } = plan;
         let (removed, changed, added) = (removed.into_iter(), changed.into_iter(), added.into_iter());
         self.roster = roster.clone();
         self.job = Some(Job { roster, removed, changed, added, done });
         self.work();
+    }
+
+    /// Tells the schedule how many addresses of each timing the roster has.
+    fn expect(&mut self, roster: &Roster, now: Mono) {
+        let mut addresses = HashMap::new();
+        for (number, count) in roster.sizes() {
+            if let Some(class) = self.classes.get(number).filter(|class| class.network.is_some()) {
+                *addresses.entry(class.dial(class.method == Method::Both)).or_default() += count;
+            }
+        }
+        self.schedule.expect(&addresses, now);
     }
 
     /// Swaps in a program with larger arrays.
@@ -246,8 +261,7 @@ impl Engine {
         cell.mark(Mark::V6, self.arrays.address(slot).is_some_and(|octets| Family::of(crate::unit::unmapped(octets)) == Family::V6));
         let Some(class) = self.classes.get(cell.group) else { return };
         let both = flags & target::BOTH != 0;
-        // Each of the two once in an interval.
-        let (timing, network) = (if both { class.timing.twice_as_often() } else { class.timing }, class.network);
+        let (timing, network) = (class.dial(both), class.network);
         self.pair(slot, both);
         self.schedule.add(slot, timing, now);
         let blind = match way {

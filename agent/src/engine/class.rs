@@ -19,6 +19,13 @@ pub(super) struct Class {
     pub(super) rtt: Histogram<u64>,
 }
 
+impl Class {
+    /// The dial of an address; of two layers each is probed once in an interval.
+    pub(super) fn dial(&self, both: bool) -> Timing {
+        if both { self.timing.twice_as_often() } else { self.timing }
+    }
+}
+
 /// All groups in use, by their number.
 #[derive(Default)]
 pub(super) struct Classes(Vec<Option<Box<Class>>>);

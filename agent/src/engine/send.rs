@@ -18,6 +18,9 @@ use crate::view::VERY_LATE;
 /// A batch that takes longer than this was held up: it takes well under a millisecond.
 const SEND_STALL: Duration = Duration::from_millis(20);
 
+/// Probes of one turn: after a standstill the next turn goes on at once, and what else the engine has to do is not kept waiting.
+const MOST: usize = DUE_MAX;
+
 /// How many slots ahead of the one in hand memory is asked for: memory answers within the time that so many take.
 pub(super) const AHEAD: usize = 16;
 
@@ -54,8 +57,9 @@ impl Batch {
 impl Engine {
     pub(super) fn send(&mut self, now: Mono) {
         let mut skipped = std::mem::take(&mut self.skipped);
-        self.schedule.advance(now, |slot| skipped.push(slot));
-        let allowance = self.throttle.allowance(now);
+        // What is due until halfway to the next turn leaves now: nobody is then further from the due time than half a turn.
+        self.schedule.advance(now, self.tick / 2, |slot| skipped.push(slot));
+        let allowance = self.throttle.allowance(now).min(MOST);
         let mut taken = 0;
         // What stands at the front of the queue is about to be looked at.
         (0..AHEAD).filter_map(|by| self.schedule.ahead(by)).for_each(|slot| self.prefetch(slot));

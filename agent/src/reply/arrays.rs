@@ -347,16 +347,20 @@ impl Arrays {
     pub(super) fn index_insert(&self, slot: u32, target: &Target) -> Result<(), IndexFull> {
         let hash = index::hash(target.network, &target.address);
         let entry = u64::from(index::entry(hash, slot));
-        for word in self.index_words(hash) {
+        let put = |word: &AtomicU64, shift: usize| {
             let pair = word.load(Ordering::Relaxed);
-            for shift in [0, 32] {
-                if (pair >> shift) as u32 == 0 {
-                    word.store(pair | entry << shift, Ordering::Release);
-                    return Ok(());
-                }
+            let free = (pair >> shift) as u32 == 0;
+            if free {
+                word.store(pair | entry << shift, Ordering::Release);
             }
+            free
+        };
+        let place = index::place(hash);
+        if self.index_words(hash).nth(place / 2).is_some_and(|word| put(word, place % 2 * 32)) {
+            return Ok(());
         }
-        Err(IndexFull)
+        let found = self.index_words(hash).any(|word| put(word, 0) || put(word, 32));
+        if found { Ok(()) } else { Err(IndexFull) }
     }
 
     /// The slot in which an address of a network sits.

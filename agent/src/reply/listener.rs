@@ -229,6 +229,11 @@ impl<'a> World for Heard<'a> {
         self.arrays.index.words(bucket).map(load)
     }
 
+    fn entry(&self, bucket: u32, place: usize) -> Option<u32> {
+        let pair = self.arrays.index.words(bucket)?.get(place / 2)?.load(Ordering::Acquire);
+        Some((pair >> (place % 2 * 32)) as u32)
+    }
+
     fn other(&self, place: u32) -> Option<[Word<'a>; others::WORDS]> {
         self.arrays.others.words(place).map(|words| words.each_ref().map(Word))
     }

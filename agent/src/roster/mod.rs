@@ -95,6 +95,11 @@ impl Roster {
         self.networks.get(usize::from(record.network())).copied().flatten()
     }
 
+    /// Number of each group, and how many addresses it has in a network of the table.
+    pub fn sizes(&self) -> impl Iterator<Item = (u16, usize)> + '_ {
+        self.table.counts().iter().filter_map(|(pair, count)| Some((*self.numbers.get(pair)?, *count as usize)))
+    }
+
     /// All addresses, sorted by (network name, address): number in the table, record, slot.
     pub fn iter(&self) -> impl Iterator<Item = (u32, Record, u32)> + '_ {
         let first = self.first_of_patch();

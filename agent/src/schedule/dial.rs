@@ -25,6 +25,7 @@ pub(super) struct Dial {
     send_hand: u64,
     judge_hand: u64,
     count: usize,
+    expected: usize,
     filling: Filling,
     /// Re-probes of addresses that are being confirmed: all wait the same time, so the queue is in order of time.
     pub(super) confirm: VecDeque<(Mono, u32, u8)>,
@@ -35,11 +36,13 @@ pub(super) struct Dial {
 /// Finds a bucket among the emptiest in O(1): passes go round the circle with a stride that scatters them, each raising every
 /// bucket to `level`; buckets that lost an address are remembered and filled first.
 ///
-/// A pass over full buckets raises them by several at once (see [`grain`]): slots that were given one after the other then
+/// A pass raises buckets by several at once (see [`Filling::grain`]): slots that were given one after the other then
 /// sit in one bucket, are probed together, and share cache lines in every array.
 #[derive(Debug)]
 struct Filling {
     level: usize,
+    /// Addresses that a bucket is going to have, as far as the table says.
+    expected: usize,
     cursor: usize,
     stride: usize,
     visited: usize,
@@ -62,7 +65,8 @@ impl Dial {
             send_hand: 0,
             judge_hand: 0,
             count: 0,
-            filling: Filling { level: 1, cursor: 0, stride: stride(circle), visited: 0, holes: Vec::new() },
+            expected: 0,
+            filling: Filling { level: 1, expected: 0, cursor: 0, stride: stride(circle), visited: 0, holes: Vec::new() },
             confirm: VecDeque::new(),
             late: VecDeque::new(),
         }
@@ -72,15 +76,35 @@ impl Dial {
         self.count == 0
     }
 
+    /// Whether nobody sits on it, nor is going to, and nothing of those who did is under way.
+    pub(super) fn is_unused(&self) -> bool {
+        self.count == 0 && self.expected == 0 && self.confirm.is_empty() && self.late.is_empty()
+    }
+
     /// Probes a second.
     pub(super) fn rate(&self) -> u64 {
         self.count as u64 * 1_000_000_000 / (self.width * self.buckets.len() as u64)
     }
 
+    /// How many addresses the dial is going to have: buckets that will be full are filled by long runs from the first.
+    pub(super) fn expect(&mut self, addresses: usize) {
+        self.expected = addresses;
+        self.filling.expected = addresses / self.buckets.len();
+        if self.count == 0 {
+            self.filling.level = 1;
+            self.filling.level = self.filling.grain();
+        }
+    }
+
     /// Puts a slot into a bucket; returns which.
     pub(super) fn insert(&mut self, slot: u32) -> u16 {
         let bucket = self.emptiest();
-        self.buckets[bucket].push(slot);
+        let seats = &mut self.buckets[bucket];
+        if seats.len() == seats.capacity() {
+            // Once and exactly: a million addresses would leave megabytes of outgrown buckets behind.
+            seats.reserve_exact(self.filling.room(seats.len()));
+        }
+        seats.push(slot);
         self.count += 1;
         bucket as u16
     }
@@ -96,7 +120,7 @@ impl Dial {
         }
         self.count -= 1;
         let circle = self.buckets.len();
-        if self.count + 2 * grain(self.filling.level) * circle < self.filling.level * circle {
+        if self.count + 2 * self.filling.grain() * circle < self.filling.level * circle {
             // Far fewer than the level says: start the passes again from what there is.
             self.filling.level = self.count / circle + 1;
             self.filling.visited = 0;
@@ -119,7 +143,7 @@ impl Dial {
             filling.visited += 1;
             if filling.visited == circle {
                 filling.visited = 0;
-                filling.level += grain(filling.level);
+                filling.level += filling.grain();
             }
         }
         filling.cursor
@@ -166,10 +190,20 @@ impl Dial {
     }
 }
 
-/// By how much a pass raises buckets of that level: an eighth at most, so that buckets stay even, and no more than share half a
-/// page of `TARGET`.
-fn grain(level: usize) -> usize {
-    (level / 8).clamp(1, 64)
+impl Filling {
+    /// By how much a pass raises buckets: an eighth of what they have or are going to have, so that they stay even, and no more than
+    /// share half a page of `TARGET`.
+    fn grain(&self) -> usize {
+        (self.level.max(self.expected) / 8).clamp(1, 64)
+    }
+
+    /// For how many more a full bucket makes room.
+    fn room(&self, seats: usize) -> usize {
+        match (self.expected + self.grain()).saturating_sub(seats) {
+            0 => seats / 8 + 1,
+            room => room,
+        }
+    }
 }
 
 /// A stride near the golden section of the circle and coprime to it: consecutive places lie far apart, and a pass

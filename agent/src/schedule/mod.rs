@@ -79,6 +79,17 @@ impl Schedule {
         self.confirmations.reserve_exact(more);
     }
 
+    /// How many addresses of each timing there are going to be: those that are added are then laid out for that many.
+    pub fn expect(&mut self, addresses: &HashMap<Timing, usize>, now: Mono) {
+        for dial in &mut self.dials {
+            dial.expect(addresses.get(&dial.timing).copied().unwrap_or_default());
+        }
+        for (timing, addresses) in addresses {
+            let dial = self.dial(*timing, now);
+            self.dials[usize::from(dial)].expect(*addresses);
+        }
+    }
+
     /// Puts a slot on the dial of its timing, where that is emptiest. A slot that has a place on that dial already keeps it.
     pub fn add(&mut self, slot: u32, timing: Timing, now: Mono) {
         let number = self.dial(timing, now);
@@ -129,9 +140,9 @@ impl Schedule {
         }
     }
 
-    /// Moves the send hands to now: what is due joins the queue that [`Schedule::next_due`] hands out. `skipped` gets
-    /// the slots whose turn is lost because the hands stood still for longer than [`LAG_MAX`].
-    pub fn advance(&mut self, now: Mono, mut skipped: impl FnMut(u32)) {
+    /// Moves the send hands to a little ahead of now: what is due by then joins the queue that [`Schedule::next_due`] hands out. Re-probes
+    /// are never early. `skipped` gets the slots whose turn is lost because the hands stood still for longer than [`LAG_MAX`].
+    pub fn advance(&mut self, now: Mono, ahead: Duration, mut skipped: impl FnMut(u32)) {
         let (backlog, marks) = (&mut self.backlog, &self.confirmations);
         for dial in &mut self.dials {
             while let Some(&(at, slot, mark)) = dial.confirm.front()
@@ -146,8 +157,8 @@ impl Schedule {
                 }
             }
             dial.send(
-                now,
-                LAG_MAX,
+                now + ahead,
+                LAG_MAX + ahead,
                 |slot, at| {
                     if marks[slot as usize] & CONFIRMING == 0 {
                         backlog.push_back((at, slot));
@@ -275,7 +286,7 @@ impl Schedule {
         if let Some(&number) = self.by_timing.get(&timing) {
             return number;
         }
-        let free = self.dials.iter().position(|dial| dial.is_empty() && dial.confirm.is_empty() && dial.late.is_empty());
+        let free = self.dials.iter().position(Dial::is_unused);
         let number = match free {
             Some(number) => {
                 self.by_timing.remove(&self.dials[number].timing);

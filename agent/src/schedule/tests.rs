@@ -14,7 +14,7 @@ fn timing(interval_ms: u64) -> Timing {
 }
 
 fn send_all(schedule: &mut Schedule, now: Mono) -> Vec<u32> {
-    schedule.advance(now, |slot| panic!("slot {slot} was skipped"));
+    schedule.advance(now, Duration::ZERO, |slot| panic!("slot {slot} was skipped"));
     let mut sent = Vec::new();
     while let Some((slot, _)) = schedule.next_due(now, |slot| panic!("slot {slot} was skipped")) {
         sent.push(slot);
@@ -74,6 +74,59 @@ fn spread_stays_even_while_addresses_come_and_go() {
     assert_eq!(schedule.spread().collect::<Vec<_>>(), [(timing(1000), 20, 20)]);
 }
 
+/// How many slots of each bucket's row are not followed by their neighbour.
+fn runs(schedule: &mut Schedule) -> Vec<usize> {
+    let rows = (0..1000).map(|tick| send_all(schedule, START + MS * tick));
+    rows.map(|row| row.windows(2).filter(|pair| pair[1] != pair[0] + 1).count() + 1).collect()
+}
+
+#[test]
+fn addresses_that_were_expected_lie_evenly_in_long_runs_of_neighbours() {
+    for (addresses, longest) in [(50_000u32, 9), (200_000, 8), (700_000, 11)] {
+        let mut schedule = Schedule::default();
+        schedule.expect(&HashMap::from([(timing(1000), addresses as usize)]), START);
+        (0..addresses).for_each(|slot| schedule.add(slot, timing(1000), START));
+        let (_, most, least) = schedule.spread().next().unwrap();
+        let mean = addresses as usize / 1000;
+        assert!(most - least <= (mean / 8).min(64), "{addresses}: {least} to {most}");
+        let runs = runs(&mut schedule);
+        assert!(runs.iter().all(|runs| *runs <= longest), "{addresses}: {:?} runs in a bucket", runs.iter().max());
+    }
+}
+
+#[test]
+fn dial_that_nobody_is_expected_on_any_more_is_used_for_another_timing() {
+    let mut schedule = Schedule::default();
+    for interval in 500..600 {
+        schedule.expect(&HashMap::from([(timing(interval), 100), (timing(interval + 1000), 5)]), START);
+        (0..100).for_each(|slot| schedule.add(slot, timing(interval), START));
+        (100..105).for_each(|slot| schedule.add(slot, timing(interval + 1000), START));
+        assert!(schedule.dials.len() <= 4, "{} dials", schedule.dials.len());
+        (0..105).for_each(|slot| schedule.remove(slot));
+    }
+}
+
+#[test]
+fn what_is_due_a_little_later_may_leave_now_but_no_confirmation() {
+    let mut schedule = Schedule::default();
+    (0..1000).for_each(|slot| schedule.add(slot, timing(1000), START));
+    schedule.advance(START, MS * 5, |slot| panic!("slot {slot} was skipped"));
+    let mut due = Vec::new();
+    while let Some((slot, at)) = schedule.next_due(START, |slot| panic!("slot {slot} was skipped")) {
+        due.push((slot, at));
+    }
+    assert_eq!(due.iter().map(|(_, at)| *at).collect::<Vec<_>>(), (0..6).map(|ms| START + MS * ms).collect::<Vec<_>>());
+    let slot = due[0].0;
+    schedule.confirm(slot, START);
+    schedule.advance(START, MS * 5, |_| {});
+    assert_eq!(schedule.next_due(START, |_| {}), Some((slot, START)), "the first at once");
+    let early = START + timing(1000).confirm_interval - MS;
+    schedule.advance(early, MS * 5, |_| {});
+    while let Some((next, _)) = schedule.next_due(early, |_| {}) {
+        assert_ne!(next, slot, "its next one waits for its time");
+    }
+}
+
 #[test]
 fn each_deadline_is_judged_after_its_timeout_and_before_the_next_probe() {
     let mut schedule = Schedule::default();
@@ -117,7 +170,7 @@ fn removed_slot_is_neither_sent_nor_judged_though_it_was_due() {
     let mut schedule = Schedule::default();
     (0..100).for_each(|slot| schedule.add(slot, timing(100), START));
     schedule.confirm(5, START);
-    schedule.advance(START + MS * 50, |_| {});
+    schedule.advance(START + MS * 50, Duration::ZERO, |_| {});
     schedule.remove(5);
     let mut sent = Vec::new();
     while let Some((slot, _)) = schedule.next_due(START + MS * 50, |_| {}) {
@@ -135,7 +188,7 @@ fn hand_that_fell_behind_skips_and_counts_and_never_bursts() {
     (0..10_000).for_each(|slot| schedule.add(slot, timing(1000), START));
     send_all(&mut schedule, START);
     let mut skipped = 0;
-    schedule.advance(START + MS * 1500, |_| skipped += 1);
+    schedule.advance(START + MS * 1500, Duration::ZERO, |_| skipped += 1);
     assert!(schedule.waiting() <= 1010, "{} probes at once", schedule.waiting());
     assert!((9_900..=10_000).contains(&skipped), "{skipped} skipped: each address at most once");
 }
@@ -148,7 +201,7 @@ fn probe_that_waits_too_long_for_the_cap_is_skipped() {
     let (mut sent, mut skipped) = (0, 0);
     for tick in 1..=2000 {
         let now = START + MS * tick;
-        schedule.advance(now, |_| skipped += 1);
+        schedule.advance(now, Duration::ZERO, |_| skipped += 1);
         let allowed = throttle.allowance(now);
         let mut left = 0;
         while left < allowed && schedule.next_due(now, |_| skipped += 1).is_some() {

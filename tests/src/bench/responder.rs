@@ -14,7 +14,8 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg, sendmsg, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, TimestampingFlag, recvmsg, sendmsg, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
@@ -28,7 +29,7 @@ use crate::netns::Namespace;
 pub(super) struct Answer {
     /// How many there were.
     pub(super) count: u64,
-    /// From the kernel's receipt of the request to our handing it the answer.
+    /// From the kernel's receipt of the request to its handing the answer to the driver.
     pub(super) delay: Duration,
     pub(super) at: Instant,
 }
@@ -67,11 +68,13 @@ impl Drop for Responder {
     }
 }
 
-/// A packet socket for all that the fleet's program passes on, with the kernel's time of receipt.
+/// A packet socket for all that the fleet's program passes on, with the kernel's times of receipt and of sending.
 fn open() -> Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).context("cannot open a packet socket")?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true).context("the kernel stamps no frames")?;
+    let sent = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE;
+    setsockopt(&socket, sockopt::Timestamping, &sent).context("the kernel stamps no frames of ours")?;
     Ok(socket)
 }
 
@@ -103,8 +106,9 @@ fn serve(
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("poll"),
         }
-        while let Some((frame, received, from)) = receive(socket)? {
-            if let Some((address, answer)) = request(&frame)
+        while let Some((frame, received, from)) = receive(socket, MsgFlags::empty())? {
+            if let Some(from) = from
+                && let Some((address, answer)) = request(&frame)
                 && let Some(delay) = delays.get(&address)
             {
                 waiting.push(Waiting { due: received + *delay, received, to: from, address, frame: answer });
@@ -121,8 +125,12 @@ fn serve(
         let now = clock()?;
         while waiting.first().is_some_and(|first| first.due <= now) {
             let first = waiting.remove(0);
-            let delay = clock()?.saturating_sub(first.received);
-            if sendmsg(socket.as_raw_fd(), &[IoSlice::new(&first.frame)], &[], MsgFlags::empty(), Some(&first.to)).is_ok() {
+            let sent = sendmsg(socket.as_raw_fd(), &[IoSlice::new(&first.frame)], &[], MsgFlags::empty(), Some(&first.to));
+            // An answer whose time is not known is no truth to measure by.
+            if sent.is_ok()
+                && let Some((_, sent, _)) = receive(socket, MsgFlags::MSG_ERRQUEUE)?
+            {
+                let delay = sent.saturating_sub(first.received);
                 let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
                 let count = answers.get(&first.address).map_or(1, |answer| answer.count + 1);
                 answers.insert(first.address, Answer { count, delay, at: Instant::now() });
@@ -132,12 +140,13 @@ fn serve(
     Ok(())
 }
 
-/// A frame, when the kernel received it, and where it came in.
-fn receive(socket: &OwnedFd) -> Result<Option<(Vec<u8>, Duration, LinkAddr)>> {
+/// A frame, when the kernel received it, and where it came in. From the queue of errors: one of ours, and when it left.
+fn receive(socket: &OwnedFd, queue: MsgFlags) -> Result<Option<(Vec<u8>, Duration, Option<LinkAddr>)>> {
     let mut buffer = [0u8; 256];
-    let mut control = nix::cmsg_space!(TimeSpec);
+    // Of a frame that left more is told, which nobody asks about here.
+    let mut control = nix::cmsg_space!(TimeSpec, [TimeSpec; 3], [u8; 64]);
     let mut pieces = [IoSliceMut::new(&mut buffer)];
-    let message = match recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut pieces, Some(&mut control), MsgFlags::MSG_DONTWAIT) {
+    let message = match recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut pieces, Some(&mut control), queue | MsgFlags::MSG_DONTWAIT) {
         Ok(message) => message,
         Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
         Err(error) => return Err(error).context("cannot receive"),
@@ -147,8 +156,7 @@ fn receive(socket: &OwnedFd) -> Result<Option<(Vec<u8>, Duration, LinkAddr)>> {
         _ => None,
     });
     let (length, from) = (message.bytes, message.address);
-    let stamp = stamp.context("a frame without its time of receipt")?;
-    let from = from.context("a frame without its interface")?;
+    let stamp = stamp.context("a frame without its time")?;
     Ok(Some((buffer[..length.min(256)].to_vec(), stamp, from)))
 }
 

@@ -160,9 +160,8 @@ impl Rtt {
         }
         let stations = STATIONS * DELAYS.len() as u32;
         sheet.note(format!(
-            "{stations} stations answer 1 or 5 ms after the kernel stamped the request at their side; the time from that stamp to the answer's system call \
-             is the truth, and the error is what the agent measured more (or less): two crossings of the veth pair, and whatever interrupts us \
-             between clock and call. The fleet answers in the driver, at once: its whole time is wire and error."
+            "{stations} stations answer 1 or 5 ms after the kernel stamped the request at their side; the time from that stamp to the kernel's stamp of the answer, on its \
+             way into the driver, is the truth, and the error is what the agent measured more (or less): two crossings of the veth pair. The fleet answers in the driver, at once: its whole time is wire and error."
         ));
         vec![sheet]
     }

@@ -78,6 +78,13 @@ impl World for Maps {
     }
 
     #[inline(always)]
+    fn entry(&self, bucket: u32, place: usize) -> Option<u32> {
+        let first: *const u32 = INDEX.get_ptr(bucket)?.cast();
+        // SAFETY: the look-up gave a whole bucket, and the rest of a division by its entries is below them.
+        Some(unsafe { first.add(place % index::ENTRIES).read_volatile() })
+    }
+
+    #[inline(always)]
     fn other(&self, place: u32) -> Option<[Word; others::WORDS]> {
         let first: *mut u64 = OTHERS.get_ptr_mut(place)?.cast();
         // SAFETY: the look-up gave a whole entry of two words.
