@@ -280,8 +280,9 @@ impl Engine {
         self.take_census(now);
         self.judge(now);
         self.send(now);
-        // An address under suspicion wants its verdict to the millisecond.
-        self.tick = if self.schedule.rate() >= MUCH || self.schedule.confirms() { TICK } else { self.tick_quiet };
+        // An address under suspicion wants its verdict to the millisecond, and whoever pushed a table waits for it.
+        let busy = self.schedule.rate() >= MUCH || self.schedule.confirms() || self.job.is_some();
+        self.tick = if busy { TICK } else { self.tick_quiet };
         if now.since(self.refreshed) >= REFRESH {
             self.refreshed = now;
             self.refresh(now);
