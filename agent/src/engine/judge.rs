@@ -20,8 +20,8 @@ const HEARD_LOOK: Duration = Duration::from_millis(100);
 impl Engine {
     pub(super) fn judge(&mut self, now: Mono) {
         let mut due = std::mem::take(&mut self.due);
-        // A bucket's probes may have left up to a turn after it was due, or a little more where turns are short.
-        self.schedule.judge(now - self.tick, |slot| due.push(slot));
+        // A bucket's probes may have left up to half a turn after it was due, or a little more where turns are short.
+        self.schedule.judge(now - self.tick / 2, |slot| due.push(slot));
         for (at, slot) in due.iter().enumerate() {
             self.prefetch_answer(&due, at + AHEAD);
             self.settle(*slot, now);

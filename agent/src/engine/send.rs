@@ -178,7 +178,7 @@ impl Engine {
         for (at, (slot, note)) in batch.slots[..sent].iter().zip(&batch.notes).enumerate() {
             let late = now.since(note.at);
             // The dial judges on its own what left in its turn or the next; re-probes and late ones are asked for here.
-            if late > self.tick + TICK || note.confirms {
+            if late > self.tick / 2 + TICK || note.confirms {
                 self.arm(*slot, after);
             }
             // What stood together on the dial is counted together.
