@@ -106,7 +106,7 @@ fn serve(
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("poll"),
         }
-        while let Some((frame, received, from)) = receive(socket, MsgFlags::empty())? {
+        while let Some(Passed { frame, at: received, from }) = receive(socket, MsgFlags::empty())? {
             if let Some(from) = from
                 && let Some((address, answer)) = request(&frame)
                 && let Some(delay) = delays.get(&address)
@@ -128,9 +128,9 @@ fn serve(
             let sent = sendmsg(socket.as_raw_fd(), &[IoSlice::new(&first.frame)], &[], MsgFlags::empty(), Some(&first.to));
             // An answer whose time is not known is no truth to measure by.
             if sent.is_ok()
-                && let Some((_, sent, _)) = receive(socket, MsgFlags::MSG_ERRQUEUE)?
+                && let Some(passed) = receive(socket, MsgFlags::MSG_ERRQUEUE)?
             {
-                let delay = sent.saturating_sub(first.received);
+                let delay = passed.at.saturating_sub(first.received);
                 let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
                 let count = answers.get(&first.address).map_or(1, |answer| answer.count + 1);
                 answers.insert(first.address, Answer { count, delay, at: Instant::now() });
@@ -140,8 +140,17 @@ fn serve(
     Ok(())
 }
 
-/// A frame, when the kernel received it, and where it came in. From the queue of errors: one of ours, and when it left.
-fn receive(socket: &OwnedFd, queue: MsgFlags) -> Result<Option<(Vec<u8>, Duration, Option<LinkAddr>)>> {
+/// A frame that came in, or one of ours that left.
+struct Passed {
+    frame: Vec<u8>,
+    /// The kernel's stamp.
+    at: Duration,
+    /// Where it came in.
+    from: Option<LinkAddr>,
+}
+
+/// The next frame that came in; from the queue of errors, one of ours that left.
+fn receive(socket: &OwnedFd, queue: MsgFlags) -> Result<Option<Passed>> {
     let mut buffer = [0u8; 256];
     // Of a frame that left more is told, which nobody asks about here.
     let mut control = nix::cmsg_space!(TimeSpec, [TimeSpec; 3], [u8; 64]);
@@ -151,13 +160,13 @@ fn receive(socket: &OwnedFd, queue: MsgFlags) -> Result<Option<(Vec<u8>, Duratio
         Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
         Err(error) => return Err(error).context("cannot receive"),
     };
-    let stamp = message.cmsgs()?.find_map(|message| match message {
+    let at = message.cmsgs()?.find_map(|message| match message {
         ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
         _ => None,
     });
     let (length, from) = (message.bytes, message.address);
-    let stamp = stamp.context("a frame without its time")?;
-    Ok(Some((buffer[..length.min(256)].to_vec(), stamp, from)))
+    let at = at.context("a frame without its time")?;
+    Ok(Some(Passed { frame: buffer[..length.min(256)].to_vec(), at, from }))
 }
 
 /// What an ARP request asks for, and the answer to it.
