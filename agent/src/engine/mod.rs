@@ -1,6 +1,6 @@
 //! Engine: the one thread that owns schedule, verdicts, transmitters and program, and the one module that knows all stages.
 //!
-//! It turns once a millisecond, or every eight while there is little to do: take commands, carry out a piece of the plan under way, judge whose deadline passed, send
+//! It turns once a millisecond, or every five while there is little to do: take commands, carry out a piece of the plan under way, judge whose deadline passed, send
 //! what is due. Nothing it does waits: commands come in by a channel, what it has to say goes out by another, and what
 //! it knows is read by others from the [`View`].
 
@@ -52,9 +52,9 @@ use crate::view::{self, View};
 /// One turn of the engine while there is much to do: probes leave a bucket of the dial at a time.
 pub const TICK: Duration = Duration::from_millis(1);
 /// One turn while there is little: a turn costs some 25 us whatever it does, most of it the kernel's for a run of live frames
-/// (PERFORMANCE.md), so few probes are sent eight buckets at a time; with more a first miss is seen too late for the policy's arithmetic. Less where timeouts
+/// (PERFORMANCE.md), so few probes are sent five buckets at a time; with eight a first miss is seen too late for the policy's arithmetic. Less where timeouts
 /// are so short that a turn would look like a stall.
-const TICK_QUIET: Duration = Duration::from_millis(8);
+const TICK_QUIET: Duration = Duration::from_millis(5);
 /// Probes a second from which on a turn's own cost is small beside theirs.
 const MUCH: u64 = 200_000;
 /// From a deadline to its judgement: a reply that came in just before it may still be on its way through the program.

@@ -95,7 +95,7 @@ impl Roster {
         self.networks.get(usize::from(record.network())).copied().flatten()
     }
 
-    /// Number of each group, and how many addresses it has in a network of the table.
+    /// Number of each group, and how many addresses of the table it has.
     pub fn sizes(&self) -> impl Iterator<Item = (u16, usize)> + '_ {
         self.table.counts().iter().filter_map(|(pair, count)| Some((*self.numbers.get(pair)?, *count as usize)))
     }

@@ -99,6 +99,7 @@ fn dial_that_nobody_is_expected_on_any_more_is_used_for_another_timing() {
     let mut schedule = Schedule::default();
     for interval in 500..600 {
         schedule.expect(&HashMap::from([(timing(interval), 100), (timing(interval + 1000), 5)]), START);
+        assert!([timing(interval), timing(interval + 1000)].iter().all(|timing| schedule.by_timing.contains_key(timing)));
         (0..100).for_each(|slot| schedule.add(slot, timing(interval), START));
         (100..105).for_each(|slot| schedule.add(slot, timing(interval + 1000), START));
         assert!(schedule.dials.len() <= 4, "{} dials", schedule.dials.len());

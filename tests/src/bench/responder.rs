@@ -128,9 +128,9 @@ fn serve(
             let sent = sendmsg(socket.as_raw_fd(), &[IoSlice::new(&first.frame)], &[], MsgFlags::empty(), Some(&first.to));
             // An answer whose time is not known is no truth to measure by.
             if sent.is_ok()
-                && let Some(passed) = receive(socket, MsgFlags::MSG_ERRQUEUE)?
+                && let Some(left) = departure(socket, &first.frame)?
             {
-                let delay = passed.at.saturating_sub(first.received);
+                let delay = left.saturating_sub(first.received);
                 let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
                 let count = answers.get(&first.address).map_or(1, |answer| answer.count + 1);
                 answers.insert(first.address, Answer { count, delay, at: Instant::now() });
@@ -138,6 +138,16 @@ fn serve(
         }
     }
     Ok(())
+}
+
+/// When the kernel handed a frame of ours to the driver, if it said so. What it said of earlier ones is passed over.
+fn departure(socket: &OwnedFd, frame: &[u8]) -> Result<Option<Duration>> {
+    while let Some(passed) = receive(socket, MsgFlags::MSG_ERRQUEUE)? {
+        if passed.frame.starts_with(frame) {
+            return Ok(Some(passed.at));
+        }
+    }
+    Ok(None)
 }
 
 /// A frame that came in, or one of ours that left.

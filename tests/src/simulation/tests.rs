@@ -105,3 +105,19 @@ fn network_that_was_silent_before_the_start_stays_so_until_somebody_answers_and_
     simulation.run_until(Duration::from_secs(95));
     assert_eq!(verdicts(&simulation, Verdict::Down), 2);
 }
+
+#[test]
+fn what_waits_after_a_standstill_leaves_in_several_turns_and_nothing_of_it_is_lost() {
+    let mut simulation = simulation(30_000, 0);
+    simulation.run_until(Duration::from_secs(3));
+    let sent = |simulation: &Simulation| simulation.view().totals.sent.value();
+    let before = sent(&simulation);
+    simulation.stall(Duration::from_millis(90));
+    assert_eq!(sent(&simulation) - before, 4096, "of some 5,400 that were due");
+    let until = simulation.elapsed() + simulation.engine.tick();
+    simulation.run_until(until);
+    assert!(sent(&simulation) - before >= 5_400, "the rest with the next turn");
+    simulation.run_until(until + Duration::from_secs(1));
+    assert_eq!((simulation.view().skipped.value(), simulation.view().totals.misses.value()), (0, 0));
+    assert_eq!(verdicts(&simulation, Verdict::Up), 60_000);
+}

@@ -13,7 +13,7 @@ use super::odds;
 use crate::simulation::Random;
 
 /// Three turns of the engine at its slowest.
-pub(super) const SLACK: Duration = Duration::from_millis(24);
+const SLACK: Duration = Duration::from_millis(15);
 
 /// Times from death to verdict, sorted, and the policy.
 pub(crate) struct Detection {
@@ -30,7 +30,7 @@ impl Detection {
         self.times[at - 1]
     }
 
-    /// Whether nobody waited longer than the policy promises, and nobody shorter than it takes; two or three turns of the engine are what its
+    /// Whether nobody waited longer than the policy promises, and nobody shorter than it takes; a turn of the engine or two is what its
     /// arithmetic leaves out.
     pub(crate) fn holds(&self) -> bool {
         let bound = self.policy.detection_bound();
