@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cell::Mark;
 use super::send::AHEAD;
+use super::well::Well;
 use super::{Engine, MARGIN, Note, Turned};
 use crate::clock::Mono;
 use crate::layers::Layer;
@@ -22,9 +23,10 @@ impl Engine {
         let mut due = std::mem::take(&mut self.due);
         // A bucket's probes may have left up to half a turn after it was due, or a little more where turns are short.
         self.schedule.judge(now - self.tick / 2, |slot| due.push(slot));
+        let mut well = Well::default();
         for (at, slot) in due.iter().enumerate() {
             self.prefetch_answer(&due, at + AHEAD);
-            self.settle(*slot, now);
+            self.take(*slot, now, &mut well);
         }
         due.clear();
         self.schedule.deadlines(now, |slot| due.push(slot));
@@ -32,12 +34,21 @@ impl Engine {
             self.prefetch_answer(&due, at + AHEAD);
             if let Some(cell) = self.cells.get_mut(*slot as usize) {
                 cell.mark(Mark::Armed, false);
-                self.settle(*slot, now);
+                self.take(*slot, now, &mut well);
             }
         }
+        self.count_well(well);
         due.clear();
         self.due = due;
         self.settle_heard(now);
+    }
+
+    /// Judges one slot. Who was heard before it in this turn is known by then.
+    fn take(&mut self, slot: u32, now: Mono, well: &mut Well) {
+        if !self.is_still_well(slot, now, well) {
+            self.count_well(std::mem::take(well));
+            self.settle(slot, now);
+        }
     }
 
     /// Begins to fetch what judging one of these slots and its neighbours touches.
@@ -158,7 +169,7 @@ impl Engine {
                 class.series.replies.add(1);
                 self.view.totals.replies.add(1);
                 if let Some(network) = class.network.and_then(|number| self.networks.get_mut(usize::from(number))) {
-                    network.proven(sent);
+                    network.proven(sent, 1);
                 }
                 self.view.note_reply(slot, stamp);
                 // One more reply of an address that is up and well: nearly all that is ever judged.

@@ -19,6 +19,7 @@ mod note;
 mod send;
 mod sight;
 mod way;
+mod well;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

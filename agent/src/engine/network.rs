@@ -143,9 +143,9 @@ impl Network {
         self.unproven = Some(now);
     }
 
-    /// A probe that was sent then was answered.
-    pub(super) fn proven(&mut self, sent: Mono) {
-        self.haze.judged += 1;
+    /// So many probes were answered, the last of them sent then.
+    pub(super) fn proven(&mut self, sent: Mono, probes: u64) {
+        self.haze.judged += probes;
         self.heard = self.heard.max(sent);
         self.was_silent = false;
         if self.unproven.is_some_and(|since| sent >= since) {

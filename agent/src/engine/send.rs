@@ -174,25 +174,25 @@ impl Engine {
 
     /// Counts probes that left, the first `sent` of a batch, and sees to it that all will be judged.
     fn departed(&mut self, batch: &Batch, sent: usize, now: Mono, after: Mono) {
-        let mut run = 0;
-        for (at, (slot, note)) in batch.slots[..sent].iter().zip(&batch.notes).enumerate() {
-            let late = now.since(note.at);
+        let mut slots = batch.slots[..sent].iter();
+        // What stood together on the dial is counted together.
+        for run in batch.notes[..sent].chunk_by(|note, next| (note.at, note.group) == (next.at, next.group)) {
+            let late = now.since(run[0].at);
             // The dial judges on its own what left in its turn or the next; re-probes and late ones are asked for here.
-            if late > self.tick / 2 + TICK || note.confirms {
-                self.arm(*slot, after);
+            let passed = late > self.tick / 2 + TICK;
+            for (note, slot) in run.iter().zip(&mut slots) {
+                if passed || note.confirms {
+                    self.arm(*slot, after);
+                }
             }
-            // What stood together on the dial is counted together.
-            run += 1;
-            if at + 1 == sent || batch.notes[at + 1].at != note.at || batch.notes[at + 1].group != note.group {
-                let _ = self.late.record_n(clock::nanos(late), run);
-                if late > VERY_LATE {
-                    self.view.late_10ms.add(run);
-                }
-                if let Some(class) = self.classes.get(note.group) {
-                    class.series.sent.add(run);
-                    self.view.totals.sent.add(run);
-                }
-                run = 0;
+            let count = run.len() as u64;
+            let _ = self.late.record_n(clock::nanos(late), count);
+            if late > VERY_LATE {
+                self.view.late_10ms.add(count);
+            }
+            if let Some(class) = self.classes.get(run[0].group) {
+                class.series.sent.add(count);
+                self.view.totals.sent.add(count);
             }
         }
     }

@@ -13,6 +13,9 @@ use crate::clock::{Mono, nanos};
 const BUCKETS_MAX: u64 = 1 << 16;
 /// Shortest bucket.
 const WIDTH_MIN: u64 = 1_000_000;
+/// Longest run of neighbours in a bucket: each run touches other pages of every array, and their translations are not in the
+/// processor's buffer. So many share two pages of `TARGET` and one of `SENT`.
+const GRAIN_MAX: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Dial {
@@ -89,7 +92,7 @@ impl Dial {
     /// How many addresses the dial is going to have: buckets that will be full are filled by long runs from the first.
     pub(super) fn expect(&mut self, addresses: usize) {
         self.expected = addresses;
-        self.filling.expected = addresses / self.buckets.len();
+        self.filling.expected = addresses.div_ceil(self.buckets.len());
         if self.count == 0 {
             self.filling.level = 1;
             self.filling.level = self.filling.grain();
@@ -143,7 +146,7 @@ impl Dial {
             filling.visited += 1;
             if filling.visited == circle {
                 filling.visited = 0;
-                filling.level += filling.grain();
+                filling.level = filling.next_level();
             }
         }
         filling.cursor
@@ -191,15 +194,22 @@ impl Dial {
 }
 
 impl Filling {
-    /// By how much a pass raises buckets: an eighth of what they have or are going to have, so that they stay even, and no more than
-    /// share half a page of `TARGET`.
+    /// By how much a pass raises buckets: a quarter of what they have or are going to have, so that they stay even, or less where
+    /// that is a long run anyway.
     fn grain(&self) -> usize {
-        (self.level.max(self.expected) / 8).clamp(1, 64)
+        let seats = self.level.max(self.expected);
+        seats.div_ceil(seats.div_ceil(GRAIN_MAX).max(4))
+    }
+
+    /// How far the next pass raises buckets. One ends at what was expected: all of them are full then.
+    fn next_level(&self) -> usize {
+        let next = self.level + self.grain();
+        if self.level < self.expected { next.min(self.expected) } else { next }
     }
 
     /// For how many more a full bucket makes room.
     fn room(&self, seats: usize) -> usize {
-        match (self.expected + self.grain()).saturating_sub(seats) {
+        match self.expected.saturating_sub(seats) {
             0 => seats / 8 + 1,
             room => room,
         }
