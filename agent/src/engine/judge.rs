@@ -22,7 +22,7 @@ impl Engine {
     pub(super) fn judge(&mut self, now: Mono) {
         let mut due = std::mem::take(&mut self.due);
         // A bucket's probes may have left up to half a turn after it was due, or a little more where turns are short.
-        self.schedule.judge(now - self.tick / 2, |slot| due.push(slot));
+        self.schedule.judge(now - self.tick / 2, |slots| due.extend_from_slice(slots));
         let mut well = Well::default();
         for (at, slot) in due.iter().enumerate() {
             self.prefetch_answer(&due, at + AHEAD);

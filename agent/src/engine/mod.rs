@@ -275,6 +275,7 @@ impl Engine {
             }
         }
         self.last = now;
+        self.schedule.prefetch_hands(now + self.tick / 2);
         self.work();
         self.find_ways(now);
         self.resolve(now);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Timing;
 use crate::clock::{Mono, nanos};
+use crate::reply::prefetch;
 
 /// Longest circle. An interval of 65 s and less has buckets of one millisecond, a day's are 1.3 s wide.
 const BUCKETS_MAX: u64 = 1 << 16;
@@ -16,6 +17,10 @@ const WIDTH_MIN: u64 = 1_000_000;
 /// Longest run of neighbours in a bucket: each run touches other pages of every array, and their translations are not in the
 /// processor's buffer. So many share two pages of `TARGET` and one of `SENT`.
 const GRAIN_MAX: usize = 256;
+/// Addresses of a bucket in a cache line.
+const LINE: usize = 16;
+/// Buckets of each hand that are fetched early at most: those of a turn.
+const PREFETCHED: u64 = 8;
 
 #[derive(Debug)]
 pub(super) struct Dial {
@@ -152,9 +157,9 @@ impl Dial {
         filling.cursor
     }
 
-    /// Moves the send hand to now. `due` gets each address with the moment it was due; addresses of buckets that lie
+    /// Moves the send hand to now. `due` gets the addresses of each bucket with the moment they were due; those of buckets that lie
     /// further back than `lag` go to `skipped` instead, each once.
-    pub(super) fn send(&mut self, now: Mono, lag: Duration, mut due: impl FnMut(u32, Mono), mut skipped: impl FnMut(u32)) {
+    pub(super) fn send(&mut self, now: Mono, lag: Duration, mut due: impl FnMut(&[u32], Mono), mut skipped: impl FnMut(u32)) {
         let reached = now.since(self.start).as_nanos() as u64 / self.width + 1;
         let circle = self.buckets.len() as u64;
         let keep = reached.saturating_sub((nanos(lag) / self.width).max(1));
@@ -166,23 +171,33 @@ impl Dial {
         }
         while self.send_hand < reached {
             let at = Mono::from_nanos(self.start.nanos() + self.send_hand * self.width);
-            for &slot in &self.buckets[(self.send_hand % circle) as usize] {
-                due(slot, at);
-            }
+            due(&self.buckets[(self.send_hand % circle) as usize], at);
             self.send_hand += 1;
         }
     }
 
     /// Moves the judge hand to one timeout before now: a bucket is judged when it has passed whole. What left later in its
     /// turn than that gets a deadline of its own.
-    pub(super) fn judge(&mut self, now: Mono, mut due: impl FnMut(u32)) {
+    pub(super) fn judge(&mut self, now: Mono, mut due: impl FnMut(&[u32])) {
         let reached = (now.since(self.start).as_nanos() as u64).saturating_sub(self.timeout) / self.width;
         let circle = self.buckets.len() as u64;
         // After a long stall once round the circle judges everybody.
         self.judge_hand = self.judge_hand.max(reached.saturating_sub(circle));
         while self.judge_hand < reached {
-            self.buckets[(self.judge_hand % circle) as usize].iter().copied().for_each(&mut due);
+            due(&self.buckets[(self.judge_hand % circle) as usize]);
             self.judge_hand += 1;
+        }
+    }
+
+    /// Begins to fetch the buckets that the hands will come to until then. Some thousand addresses are 64 cache lines.
+    pub(super) fn prefetch(&self, until: Mono) {
+        let reached = until.since(self.start).as_nanos() as u64 / self.width + 1;
+        let timeout = self.timeout / self.width;
+        let circle = self.buckets.len() as u64;
+        let sent = self.send_hand..reached.min(self.send_hand + PREFETCHED);
+        let judged = self.judge_hand..reached.saturating_sub(timeout).min(self.judge_hand + PREFETCHED);
+        for k in sent.chain(judged) {
+            self.buckets[(k % circle) as usize].iter().step_by(LINE).for_each(prefetch);
         }
     }
 

@@ -58,6 +58,15 @@ const BACKLOG: usize = 1 << 14;
 const NOWHERE: Place = Place { dial: None, bucket: 0 };
 const CONFIRMING: u8 = 1;
 
+/// A probe that waits for its turn under the cap.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    at: Mono,
+    slot: u32,
+    /// Its turn on the dial: left out while the address is being confirmed.
+    regular: bool,
+}
+
 /// The schedule of one agent.
 #[derive(Debug, Default)]
 pub struct Schedule {
@@ -66,7 +75,7 @@ pub struct Schedule {
     places: Vec<Place>,
     /// Lowest bit: being confirmed; the others count its confirmations, so that an old entry of the queue is known.
     confirmations: Vec<u8>,
-    backlog: VecDeque<(Mono, u32)>,
+    backlog: VecDeque<Due>,
     /// Deadlines beside the turns on the dials that are not in the order of their making, the earliest first.
     deadlines: BinaryHeap<Reverse<(Mono, u32)>>,
 }
@@ -150,29 +159,21 @@ impl Schedule {
             {
                 dial.confirm.pop_front();
                 if marks[slot as usize] == mark {
-                    backlog.push_back((at, slot));
+                    backlog.push_back(Due { at, slot, regular: false });
                     // From when it was due, not from now: turns that come a little late must not add up.
                     let next = at + dial.timing.confirm_interval;
                     dial.confirm.push_back((if next > now { next } else { now + dial.timing.confirm_interval }, slot, mark));
                 }
             }
-            dial.send(
-                now + ahead,
-                LAG_MAX + ahead,
-                |slot, at| {
-                    if marks[slot as usize] & CONFIRMING == 0 {
-                        backlog.push_back((at, slot));
-                    }
-                },
-                &mut skipped,
-            );
+            let due = |slots: &[u32], at| backlog.extend(slots.iter().map(|&slot| Due { at, slot, regular: true }));
+            dial.send(now + ahead, LAG_MAX + ahead, due, &mut skipped);
         }
     }
 
     /// The next slot to probe and when it was due. Slots that waited for longer than [`LAG_MAX`] go to `skipped`.
     pub fn next_due(&mut self, now: Mono, mut skipped: impl FnMut(u32)) -> Option<(u32, Mono)> {
-        while let Some((at, slot)) = self.backlog.pop_front() {
-            if !self.holds(slot) {
+        while let Some(Due { at, slot, regular }) = self.backlog.pop_front() {
+            if !self.holds(slot) || (regular && self.is_confirming(slot)) {
                 continue;
             }
             if now.since(at) > LAG_MAX {
@@ -182,6 +183,11 @@ impl Schedule {
             return Some((slot, at));
         }
         None
+    }
+
+    /// Begins to fetch what the hands will come to until then.
+    pub fn prefetch_hands(&self, until: Mono) {
+        self.dials.iter().for_each(|dial| dial.prefetch(until));
     }
 
     /// Begins to fetch what sending asks about a slot.
@@ -194,7 +200,7 @@ impl Schedule {
 
     /// The slot that stands so far behind the next one in the queue of [`Schedule::next_due`].
     pub fn ahead(&self, by: usize) -> Option<u32> {
-        self.backlog.get(by).map(|(_, slot)| *slot)
+        self.backlog.get(by).map(|due| due.slot)
     }
 
     /// Gives back what a backlog took that is no more: after a moment in which the machine stood still it holds a tenth of a second, and so
@@ -259,9 +265,9 @@ impl Schedule {
         self.confirmations.get(slot as usize).is_some_and(|mark| mark & CONFIRMING != 0)
     }
 
-    /// Moves the judge hands: `due` gets every slot whose deadline may have passed. It may be told of a slot that has
+    /// Moves the judge hands: `due` gets, bucket by bucket, every slot whose deadline may have passed. It may be told of a slot that has
     /// nothing under way.
-    pub fn judge(&mut self, now: Mono, mut due: impl FnMut(u32)) {
+    pub fn judge(&mut self, now: Mono, mut due: impl FnMut(&[u32])) {
         for dial in &mut self.dials {
             if !dial.is_empty() {
                 dial.judge(now, &mut due);

@@ -141,9 +141,9 @@ fn each_deadline_is_judged_after_its_timeout_and_before_the_next_probe() {
         if !send_all(&mut schedule, now).is_empty() {
             sent = Some(tick);
         }
-        schedule.judge(now, |slot| {
-            assert_eq!(slot, 7);
-            judged = judged.or(sent.map(|_| tick));
+        schedule.judge(now, |slots| {
+            assert!(slots.iter().all(|slot| *slot == 7));
+            judged = judged.or(sent.filter(|_| !slots.is_empty()).map(|_| tick));
         });
     }
     let (sent, judged) = (sent.unwrap(), judged.unwrap());
@@ -180,8 +180,8 @@ fn removed_slot_is_neither_sent_nor_judged_though_it_was_due() {
         sent.push(slot);
     }
     assert!(!sent.is_empty() && !sent.contains(&5));
-    let mut judged = HashSet::new();
-    (50..500).for_each(|tick| schedule.judge(START + MS * tick, |slot| _ = judged.insert(slot)));
+    let mut judged: HashSet<u32> = HashSet::new();
+    (50..500).for_each(|tick| schedule.judge(START + MS * tick, |slots| judged.extend(slots)));
     assert!(judged.len() == 99 && !judged.contains(&5));
 }
 
@@ -259,4 +259,23 @@ fn same_timing_keeps_the_phase_and_another_timing_moves_the_slot() {
     schedule.add(2, timing(200), START + MS * 2000);
     let sent: Vec<u32> = (2000..3000).flat_map(|tick| send_all(&mut schedule, START + MS * tick)).collect();
     assert_eq!(sent.iter().filter(|slot| **slot == 2).count(), 5);
+}
+
+#[test]
+fn turn_that_waits_is_left_out_once_the_address_is_suspected() {
+    let mut schedule = Schedule::default();
+    (0..100).for_each(|slot| schedule.add(slot, timing(100), START));
+    schedule.advance(START + MS * 50, Duration::ZERO, |_| {});
+    let waiting = schedule.ahead(7).unwrap();
+    schedule.confirm(waiting, START + MS * 50);
+    let mut sent = Vec::new();
+    while let Some((slot, _)) = schedule.next_due(START + MS * 50, |_| {}) {
+        sent.push(slot);
+    }
+    assert!(
+        sent.len() > 40 && !sent.contains(&waiting),
+        "its re-probe is due in the next turn, and both at once would say one thing twice"
+    );
+    schedule.advance(START + MS * 50, Duration::ZERO, |_| {});
+    assert_eq!(schedule.next_due(START + MS * 50, |_| {}), Some((waiting, START + MS * 50)));
 }
