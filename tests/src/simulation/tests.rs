@@ -1,6 +1,7 @@
 use rollcall_agent::policy::{Method, Policy};
 use rollcall_agent::table::Writer;
 use rollcall_agent::unit::{Blind, Verdict};
+use rollcall_agent::view::Series;
 use rollcall_agent_ebpf::fleet::Behaviour;
 
 use super::*;
@@ -49,6 +50,28 @@ fn everybody_answers_by_every_kind_of_probe() {
     simulation.run_until(Duration::from_secs(5));
     assert_eq!(verdicts(&simulation, Verdict::Up), 120);
     assert_eq!((simulation.view().totals.misses.value(), simulation.ledger.told.len()), (0, 0));
+}
+
+#[test]
+fn every_reply_is_counted_once_and_for_its_own_policy() {
+    let mut simulation = simulation(400, 200);
+    // Sent, answered, and RTTs, which are shown once a second: at that moment there are as many as replies.
+    let counts = |simulation: &Simulation| {
+        let series = simulation.view().series.read().unwrap();
+        let counts = |series: &Series| (series.sent.value(), series.replies.value(), series.rtt.lock().unwrap().len());
+        series.values().map(|series| counts(series)).collect::<Vec<_>>()
+    };
+    let moment = (29_000..31_000).find(|ms| {
+        simulation.run_until(Duration::from_millis(*ms));
+        counts(&simulation).iter().all(|(_, replies, measured)| replies == measured)
+    });
+    let counts = counts(&simulation);
+    assert!(moment.is_some() && counts.len() == 2, "sent, answered, RTTs: {counts:?}");
+    assert!(counts.iter().all(|(sent, replies, _)| *sent > 5_000 && (1..400).contains(&(sent - replies))), "{counts:?}");
+    assert_eq!(counts.iter().map(|(_, replies, _)| replies).sum::<u64>(), simulation.view().totals.replies.value());
+    let roster = simulation.ledger.roster();
+    let last = |slot| simulation.view().last_reply_ms(slot, simulation.now(), moment.unwrap());
+    assert!(roster.iter().all(|(_, _, slot)| last(slot).is_some_and(|at| at > 27_500)), "somebody's last reply is not known");
 }
 
 #[test]
