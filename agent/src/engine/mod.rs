@@ -10,6 +10,7 @@ mod both;
 mod cell;
 mod class;
 mod conflict;
+mod doubt;
 mod gateway;
 mod hearing;
 mod judge;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::attach::{Attached, Tap};
-use super::cell::Mark;
 use super::conflict::Census;
 use super::gateway::Gateway;
 use super::hearing::{Hearing, Showing};
@@ -51,8 +50,8 @@ pub(super) struct Network {
     /// It was silent when the agent stopped, and nobody has been heard since: a start makes no deaf agent hear.
     pub(super) was_silent: bool,
     /// From when to when the agent last could not see it.
-    blind_from: Mono,
-    blind_to: Mono,
+    pub(super) blind_from: Mono,
+    pub(super) blind_to: Mono,
     /// Whether what is heard comes by the receiver.
     pub(super) hearing: Hearing,
     pub(super) resolver: Resolver,
@@ -74,10 +73,10 @@ pub(super) struct Network {
     /// Since when the network can be seen again, while no answer has shown that its switches forward again too.
     unproven: Option<Mono>,
     /// When the newest probe was sent that anybody in the network answered.
-    heard: Mono,
+    pub(super) heard: Mono,
     /// Slots on the link whose miss counts only once somebody is heard, and what had been heard when they were looked at last.
     pub(super) unheard: Vec<u32>,
-    looked: Mono,
+    pub(super) looked: Mono,
     pub(super) on_link: Vec<(IpAddr, u8)>,
     resolved: Mono,
     /// The next slot whose way is found anew, after the interface was made anew with other addresses.
@@ -192,7 +191,7 @@ impl Network {
     }
 
     /// Who shows that the agent hears: the gateways, and the canaries.
-    fn witnesses(&self) -> impl Iterator<Item = &Gateway> {
+    pub(super) fn witnesses(&self) -> impl Iterator<Item = &Gateway> {
         self.gateways.iter().chain(&self.canaries)
     }
 
@@ -314,96 +313,11 @@ impl Engine {
         }
     }
 
-    pub(super) fn settle_doubtful(&mut self, slots: Vec<u32>, now: Mono) {
-        for slot in slots {
-            if let Some(cell) = self.cells.get_mut(slot as usize) {
-                cell.mark(Mark::Doubted, false);
-                self.settle(slot, now);
-            }
-        }
-    }
-
-    /// Misses on the link that were doubted count once somebody is heard: mostly the neighbour that is judged next.
-    pub(super) fn settle_heard(&mut self, now: Mono) {
-        for number in 0..self.networks.len() {
-            let network = &mut self.networks[number];
-            if network.unheard.is_empty() || network.heard <= network.looked {
-                continue;
-            }
-            network.looked = network.heard;
-            let slots = std::mem::take(&mut network.unheard);
-            self.settle_doubtful(slots, now);
-        }
-    }
-
-    /// Whether a miss must wait until a gateway has shown that it is there, after the probe's deadline. If so it is asked at once.
-    /// Behind a gateway that is the one; on the link any, unless somebody answered a probe that left no earlier: the gateway is
-    /// then the canary that shows whether the agent still hears.
-    pub(super) fn doubts(
-        &mut self,
-        number: Option<u16>,
-        routed: Option<Family>,
-        slot: u32,
-        sent: Mono,
-        timeout: Duration,
-        now: Mono,
-    ) -> bool {
-        let Some(network) = number.and_then(|number| self.networks.get_mut(usize::from(number))) else { return false };
-        let deadline = sent + timeout;
-        let witness = match routed {
-            Some(family) => Some(&network.gateways[family as usize]),
-            None if network.heard >= sent || network.witnesses().any(|witness| witness.mac.is_some() && witness.seen >= deadline) => None,
-            None => network.witnesses().find(|witness| witness.mac.is_some()),
-        };
-        let waits = witness.filter(|witness| witness.mac.is_some() && witness.seen < deadline);
-        let Some(address) = waits.and_then(|witness| witness.address) else { return false };
-        network.resolver.check(address, now);
-        if !self.cells[slot as usize].mark(Mark::Doubted, true) {
-            match routed {
-                Some(family) => network.gateways[family as usize].doubtful.push(slot),
-                None => network.unheard.push(slot),
-            }
-        }
-        true
-    }
-
     pub(super) fn set_blind(&mut self, slot: u32, blind: Option<Blind>) {
         if let Some(cell) = self.cells.get_mut(slot as usize).filter(|cell| cell.is_live())
             && let Some(turn) = cell.judgement.set_blind(blind)
         {
             self.turned(slot, turn);
-        }
-    }
-
-    /// Why a probe that was sent then and not answered says nothing; `None`: it does say something. `routed`: by which family's
-    /// gateway it went.
-    pub(super) fn blindness(
-        &self,
-        network: Option<u16>,
-        routed: Option<Family>,
-        sent: Option<Mono>,
-        timeout: Duration,
-        now: Mono,
-    ) -> Option<Blind> {
-        let Some(sent) = sent else { return Some(Blind::Overload) };
-        let overlaps = |from: Mono, to: Mono| sent <= to && sent + timeout >= from;
-        if self.stalls.overlap(sent, sent + timeout) {
-            return Some(Blind::Overload);
-        }
-        let Some(network) = self.networks.get(usize::from(network?)) else { return Some(Blind::NoNetwork) };
-        match network.blind {
-            Some(blind) => Some(blind),
-            None if network.ear().is_some_and(|ear| ear.was_deaf(sent, sent + timeout, now)) => Some(Blind::Deaf),
-            None if network.losses.cover(sent) => Some(Blind::SendError),
-            None if network.blind_to > Mono::default() && overlaps(network.blind_from, network.blind_to) => Some(Blind::LinkDown),
-            None => match routed {
-                Some(family) => {
-                    let gateway = &network.gateways[family as usize];
-                    let gone = gateway.mac.is_none() || gateway.gone.is_some_and(|(from, to)| overlaps(from, to));
-                    gone.then_some(Blind::NoGateway)
-                }
-                None => network.is_silent_since(sent).then_some(Blind::Silent),
-            },
         }
     }
 
