@@ -45,7 +45,7 @@ impl Engine {
 
     /// Judges one slot. Who was heard before it in this turn is known by then.
     fn take(&mut self, slot: u32, now: Mono, well: &mut Well) {
-        if !self.is_still_well(slot, now, well) {
+        if !self.take_if_well(slot, now, well) {
             self.count_well(std::mem::take(well));
             self.settle(slot, now);
         }
@@ -172,10 +172,6 @@ impl Engine {
                     network.proven(sent, 1);
                 }
                 self.view.note_reply(slot, stamp);
-                // One more reply of an address that is up and well: nearly all that is ever judged.
-                if cell.judgement.is_well() && layer.is_none() {
-                    return;
-                }
             }
             Outcome::Miss => {
                 class.series.misses.add(1);

@@ -16,7 +16,7 @@ pub(super) struct Well {
 impl Engine {
     /// Takes the reply to the only open probe of an address to which one more reply means nothing new. False: this is no such address,
     /// or no such reply, and it must be judged ([`Engine::settle`]).
-    pub(super) fn is_still_well(&mut self, slot: u32, now: Mono, well: &mut Well) -> bool {
+    pub(super) fn take_if_well(&mut self, slot: u32, now: Mono, well: &mut Well) -> bool {
         let Some(cell) = self.cells.get_mut(slot as usize) else { return false };
         if !cell.is_live() || cell.has(Mark::Both) || !cell.judgement.is_well() {
             return false;
@@ -44,7 +44,7 @@ impl Engine {
         true
     }
 
-    /// Counts what [`Engine::is_still_well`] took.
+    /// Counts what [`Engine::take_if_well`] took.
     pub(super) fn count_well(&mut self, Well { group, replies, sent }: Well) {
         let Some(class) = self.classes.get(group).filter(|_| replies > 0) else { return };
         class.series.replies.add(replies);

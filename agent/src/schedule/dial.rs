@@ -3,6 +3,7 @@
 //! The *send hand* stands at now, the *judge hand* one timeout behind it. Bucket k of the circle is due at
 //! `start + k * width`, again one interval later, and so on.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ impl Dial {
     /// How many addresses the dial is going to have: buckets that will be full are filled by long runs from the first.
     pub(super) fn expect(&mut self, addresses: usize) {
         self.expected = addresses;
-        self.filling.expected = addresses.div_ceil(self.buckets.len());
+        self.filling.expected = addresses / self.buckets.len();
         if self.count == 0 {
             self.filling.level = 1;
             self.filling.level = self.filling.grain();
@@ -216,15 +217,18 @@ impl Filling {
         seats.div_ceil(seats.div_ceil(GRAIN_MAX).max(4))
     }
 
-    /// How far the next pass raises buckets. One ends at what was expected: all of them are full then.
+    /// How far the next pass raises buckets. One ends at what was expected for each; what is left over then is less than one for each.
     fn next_level(&self) -> usize {
-        let next = self.level + self.grain();
-        if self.level < self.expected { next.min(self.expected) } else { next }
+        match self.level.cmp(&self.expected) {
+            Ordering::Less => self.expected.min(self.level + self.grain()),
+            Ordering::Equal => self.level + 1,
+            Ordering::Greater => self.level + self.grain(),
+        }
     }
 
     /// For how many more a full bucket makes room.
     fn room(&self, seats: usize) -> usize {
-        match self.expected.saturating_sub(seats) {
+        match (self.expected + 1).saturating_sub(seats) {
             0 => seats / 8 + 1,
             room => room,
         }

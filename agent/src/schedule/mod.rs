@@ -53,14 +53,14 @@ struct Place {
     bucket: u16,
 }
 
-/// Due probes for which room is kept: some milliseconds of the largest agents.
+/// Waiting probes for which room is kept: some milliseconds of the largest agents.
 const BACKLOG: usize = 1 << 14;
 const NOWHERE: Place = Place { dial: None, bucket: 0 };
 const CONFIRMING: u8 = 1;
 
 /// A probe that waits for its turn under the cap.
 #[derive(Clone, Copy, Debug)]
-struct Due {
+struct Waiting {
     at: Mono,
     slot: u32,
     /// Its turn on the dial: left out while the address is being confirmed.
@@ -75,7 +75,7 @@ pub struct Schedule {
     places: Vec<Place>,
     /// Lowest bit: being confirmed; the others count its confirmations, so that an old entry of the queue is known.
     confirmations: Vec<u8>,
-    backlog: VecDeque<Due>,
+    backlog: VecDeque<Waiting>,
     /// Deadlines beside the turns on the dials that are not in the order of their making, the earliest first.
     deadlines: BinaryHeap<Reverse<(Mono, u32)>>,
 }
@@ -159,20 +159,20 @@ impl Schedule {
             {
                 dial.confirm.pop_front();
                 if marks[slot as usize] == mark {
-                    backlog.push_back(Due { at, slot, regular: false });
+                    backlog.push_back(Waiting { at, slot, regular: false });
                     // From when it was due, not from now: turns that come a little late must not add up.
                     let next = at + dial.timing.confirm_interval;
                     dial.confirm.push_back((if next > now { next } else { now + dial.timing.confirm_interval }, slot, mark));
                 }
             }
-            let due = |slots: &[u32], at| backlog.extend(slots.iter().map(|&slot| Due { at, slot, regular: true }));
+            let due = |slots: &[u32], at| backlog.extend(slots.iter().map(|&slot| Waiting { at, slot, regular: true }));
             dial.send(now + ahead, LAG_MAX + ahead, due, &mut skipped);
         }
     }
 
     /// The next slot to probe and when it was due. Slots that waited for longer than [`LAG_MAX`] go to `skipped`.
     pub fn next_due(&mut self, now: Mono, mut skipped: impl FnMut(u32)) -> Option<(u32, Mono)> {
-        while let Some(Due { at, slot, regular }) = self.backlog.pop_front() {
+        while let Some(Waiting { at, slot, regular }) = self.backlog.pop_front() {
             if !self.holds(slot) || (regular && self.is_confirming(slot)) {
                 continue;
             }

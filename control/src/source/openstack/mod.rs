@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::Receiver;
 
+mod allowed;
 pub mod auth;
 pub mod change;
 pub mod client;

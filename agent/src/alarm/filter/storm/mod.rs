@@ -6,18 +6,18 @@
 
 mod member;
 mod noise;
+mod outage;
 mod tick;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use self::member::{Member, NONE, Silence};
 use self::noise::{Noise, floor};
+use self::outage::Outage;
 use super::group::{Census, Group, Place};
 use super::settings::StormConfig;
 use super::{Fall, Told};
 use crate::clock::Mono;
-use crate::policy::Policy;
 
 #[derive(Debug, Default)]
 pub(super) struct Storm {
@@ -39,24 +39,6 @@ pub(super) struct Storm {
     smelling: BTreeSet<u32>,
     /// Networks that the agent cannot see; the empty name: none at all.
     blind: BTreeSet<String>,
-}
-
-/// An outage that fires.
-#[derive(Debug)]
-struct Outage {
-    group: u32,
-    wave: u32,
-    /// Addresses of its group when it began.
-    watched: u32,
-    routes: Vec<String>,
-    /// Members that it tells of.
-    left: u32,
-    /// After a restart: who of its members still is silent shows until then.
-    settles: Option<Mono>,
-    /// Since when so few are silent that it may be over. Those that come back do so one interval after the other.
-    calm: Option<Mono>,
-    /// How long that must last while anybody is silent.
-    patience: Duration,
 }
 
 /// How an address went down.
@@ -365,18 +347,6 @@ impl Storm {
         if self.members.get(&who).is_some_and(Member::is_spent) {
             self.forget(who);
         }
-    }
-}
-
-impl Outage {
-    /// Whether all who would hear of an address of this policy heard of the outage.
-    fn covers(&self, policy: &Policy) -> bool {
-        policy.alarm.iter().all(|route| self.routes.contains(route))
-    }
-
-    /// Whether so few of those that it began with are left that it is over. Hosts that come to the group or leave it do not end it.
-    fn is_calm(&self, share: f64) -> bool {
-        self.left == 0 || f64::from(self.left) < share / 2.0 * f64::from(self.watched)
     }
 }
 
