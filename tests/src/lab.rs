@@ -10,17 +10,20 @@
 //! exec` gives its program a fresh `/sys`, without what is mounted below it; a place under `/run` is seen by all.)
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rollcall_agent::offload;
 use rollcall_agent::unit::Mac;
 use rollcall_agent_ebpf::fleet::{AGENT, Cloud, GATEWAY, PREFIX_LENGTH, V6_LINK_LOCAL, V6_ON_LINK, mac, v6};
 
+use crate::caretaker::Caretaker;
 use crate::fleet::{Fleet, LINK, Mode, Program};
 use crate::netns::{self, Namespace};
 
@@ -36,7 +39,8 @@ pub const FLEET_INTERFACE: &str = "rc-fleet";
 pub struct Lab {
     name: Name,
     fleet: Fleet,
-    scratch: bool,
+    /// Where there is one, the lab is removed when this is dropped.
+    caretaker: Option<Caretaker>,
 }
 
 impl Lab {
@@ -48,16 +52,31 @@ impl Lab {
         Self::up_with(name, cloud, 0, mode)
     }
 
+    /// Brings up a lab that lasts no longer than this process: it is removed when dropped, and by its caretaker, with the
+    /// processes in it, where this process ends before that.
+    ///
+    /// # Errors
+    /// As [`Lab::up`], or where the caretaker's program is not built.
+    pub fn owned(name: &str, cloud: Cloud, mode: Mode) -> Result<Self> {
+        Self::owned_with(name, cloud, 0, mode)
+    }
+
+    fn owned_with(name: &str, cloud: Cloud, vlans: u32, mode: Mode) -> Result<Self> {
+        netns::need_root("the lab")?;
+        Name::parse(name)?.ensure_free()?;
+        // First, so that nothing is there without one; and never for a lab that somebody else has.
+        let caretaker = Caretaker::hire(name)?;
+        let mut lab = Self::up_with(name, cloud, vlans, mode)?;
+        lab.caretaker = Some(caretaker);
+        Ok(lab)
+    }
+
     fn up_with(name: &str, cloud: Cloud, vlans: u32, mode: Mode) -> Result<Self> {
         netns::need_root("the lab")?;
         let name = Name::parse(name)?;
-        ensure!(
-            !name.anything_left(),
-            "the lab {0} is up already, or was left half removed; first: cargo xtask lab down --name {0}",
-            name.0
-        );
+        name.ensure_free()?;
         match Self::build(&name, cloud, vlans, mode) {
-            Ok(fleet) => Ok(Self { name, fleet, scratch: false }),
+            Ok(fleet) => Ok(Self { name, fleet, caretaker: None }),
             Err(error) => {
                 name.remove().context("after a failure the lab could not be removed")?;
                 Err(error).with_context(|| format!("the lab {} could not be brought up", name.0))
@@ -65,8 +84,8 @@ impl Lab {
         }
     }
 
-    /// Brings up a lab for this process alone, named after it: it is removed when dropped, and the next scratch lab
-    /// of the same name removes it where this process was killed before it could.
+    /// Brings up a lab as [`Lab::owned`] does, named after this process. What a caretaker could not remove, the next
+    /// scratch lab of the same name does.
     pub fn scratch(name: &str, cloud: Cloud, mode: Mode) -> Result<Self> {
         Self::scratch_with(name, cloud, 0, mode)
     }
@@ -77,9 +96,7 @@ impl Lab {
         for orphan in Name::orphans(name)? {
             orphan.remove()?;
         }
-        let mut lab = Self::up_with(&format!("{name}-{}", std::process::id()), cloud, vlans, mode)?;
-        lab.scratch = true;
-        Ok(lab)
+        Self::owned_with(&format!("{name}-{}", std::process::id()), cloud, vlans, mode)
     }
 
     /// The lab of this name, which is up.
@@ -92,7 +109,20 @@ impl Lab {
             name.0
         );
         let fleet = Fleet::open(&name.pins())?;
-        Ok(Self { name, fleet, scratch: false })
+        Ok(Self { name, fleet, caretaker: None })
+    }
+
+    /// Waits for the end of `life`, and removes then what is still there of a lab, with the processes in it.
+    pub fn outlive(mut life: impl Read, name: &str) -> Result<()> {
+        io::copy(&mut life, &mut io::sink()).context("cannot wait for the owner of the lab")?;
+        if Name::parse(name)?.anything_left() {
+            for pid in Self::processes(name)? {
+                // One that has ended by itself meanwhile needs no signal.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            Self::down(name)?;
+        }
+        Ok(())
     }
 
     /// Removes a lab, whatever is left of it, and says what that was.
@@ -215,7 +245,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if self.scratch
+        if self.caretaker.is_some()
             && let Err(error) = self.name.remove()
         {
             eprintln!("warning: the lab {0} is not wholly removed: {error:#}; run: cargo xtask lab down --name {0}", self.name.0);
@@ -254,6 +284,15 @@ impl Name {
 
     fn anything_left(&self) -> bool {
         self.agent().exists() || self.fleet().exists() || self.folder().exists()
+    }
+
+    fn ensure_free(&self) -> Result<()> {
+        ensure!(
+            !self.anything_left(),
+            "the lab {0} is up already, or was left half removed; first: cargo xtask lab down --name {0}",
+            self.0
+        );
+        Ok(())
     }
 
     /// Scratch labs of this base name whose process is gone.

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod bench;
+mod caretaker;
 pub mod cloud;
 pub mod demo;
 pub mod fleet;

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 pub const AGENT: &str = "rollcall-agent";
 /// The command line.
 pub const CONTROL: &str = "rollcall";
+/// The lab by hand, and its caretaker.
+pub const LAB: &str = "rollcall-lab";
 
 /// The path of one of the workspace's programs, built with the same profile as the running one.
 pub fn path(name: &str) -> Result<PathBuf> {

@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rollcall_tests::lab::Lab;
 use serde_json::Value;
 
 /// Only one benchmark runs at a time on a machine.
@@ -90,4 +92,36 @@ fn an_interrupted_benchmark_says_so_and_leaves_no_lab() {
     assert_eq!(status.code(), Some(130), "{said}");
     assert_eq!(String::from_utf8_lossy(&stdout), "{\"error\":\"interrupted\"}\n");
     assert!(!is_left_behind(pid));
+}
+
+#[test]
+fn what_a_killed_benchmark_cannot_remove_is_removed_for_it() {
+    const TEST: &str = "what_a_killed_benchmark_cannot_remove_is_removed_for_it";
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !can_run(TEST) {
+        return;
+    }
+    let mut child = bench(&["steady", "--hosts", "100", "--seconds", "600", "--json"]).spawn().unwrap();
+    let pid = child.id();
+    let (mut said, mut agents) = (String::new(), Vec::new());
+    for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
+        said += &format!("{line}\n");
+        if line.starts_with("up ") {
+            agents = Lab::processes(&format!("bench-{pid}")).unwrap();
+            agents.retain(|agent| *agent != pid as i32);
+            child.kill().unwrap();
+        }
+    }
+    assert!(!child.wait().unwrap().success());
+    if is_taken(TEST, &said) {
+        return;
+    }
+    assert!(!agents.is_empty(), "{said}");
+    let runs = |agents: &[i32]| agents.iter().any(|agent| Path::new("/proc").join(agent.to_string()).exists());
+    let began = Instant::now();
+    while is_left_behind(pid) || runs(&agents) {
+        assert!(began.elapsed() < PATIENCE, "left behind: lab {}, agents {agents:?}", is_left_behind(pid));
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -42,6 +42,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// The tests of the whole line, which take longest, wait for answers and silence nearly all the time: they use a seventh of
+/// the processors with a thread for each core, and two fifths with three.
+const THREADS_PER_CORE: usize = 3;
+
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 struct Arguments {
@@ -89,7 +93,12 @@ impl Arguments {
         }
         command.args(&self.cargo);
         // Otherwise nobody sees what a test that passed, or skipped, has printed.
-        command.args(["--", "--show-output"]).args(&self.programs);
+        command.args(["--", "--show-output"]);
+        if !self.programs.iter().any(|argument| argument.starts_with("--test-threads")) {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            command.arg(format!("--test-threads={}", cores * THREADS_PER_CORE));
+        }
+        command.args(&self.programs);
         command
     }
 }
@@ -149,7 +158,11 @@ mod tests {
         let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
         let parsed = Arguments::parse(&words("--fast -- -p xtask name -- --exact")).unwrap();
         assert_eq!(parsed, Arguments { fast: true, kernel: None, cargo: words("-p xtask name"), programs: words("--exact") });
-        assert!(step::text(&parsed.command()).ends_with("test --no-fail-fast --lib --bins -p xtask name -- --show-output --exact"));
+        let text = step::text(&parsed.command());
+        assert!(text.contains("test --no-fail-fast --lib --bins -p xtask name -- --show-output --test-threads="), "{text}");
+        assert!(text.ends_with(" --exact"), "{text}");
+        let alone = Arguments::parse(&words("-- -- --test-threads=1")).unwrap();
+        assert!(step::text(&alone.command()).ends_with("-- --show-output --test-threads=1"));
         assert!(step::text(&Arguments::parse(&[]).unwrap().command()).contains("--workspace"));
         assert!(Arguments::parse(&words("name")).is_err());
         let kernel = Arguments::parse(&words("--kernel 6.1 -- silent_host")).unwrap();

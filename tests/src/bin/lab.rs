@@ -95,6 +95,9 @@ enum Verb {
     },
     /// Remove the lab, or what is left of it
     Down,
+    /// Remove what is left of the lab, with the processes in it, once standard input ends
+    #[command(hide = true)]
+    Caretaker,
 }
 
 #[derive(Args)]
@@ -201,6 +204,7 @@ fn run(name: &str, verb: Verb) -> Result<()> {
             let mut inside = Lab::open(name)?.agent().command(&command[0]);
             Err(inside.args(&command[1..]).exec().into())
         }
+        Verb::Caretaker => Lab::outlive(io::stdin().lock(), name),
         Verb::Down => {
             let removed = Lab::down(name)?;
             if removed.is_empty() {

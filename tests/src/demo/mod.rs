@@ -81,7 +81,7 @@ async fn run(options: &Options, voice: &Voice) -> Result<Ending> {
 
     let played = {
         let cloud = Cloud { on_link: options.hosts, routed: 0 };
-        let lab = Lab::up(LAB, cloud, if options.generic { Mode::Generic } else { Mode::Native })?;
+        let lab = Lab::owned(LAB, cloud, if options.generic { Mode::Generic } else { Mode::Native })?;
         let played = async {
             lab.agent().enter()?;
             play::play(options, voice, &lab).await

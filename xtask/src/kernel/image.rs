@@ -71,7 +71,7 @@ pub(crate) fn build(kernel: &Kernel, programs: &[TestProgram], filters: &[String
 
     let folder = workspace::target().join("debug");
     let mut own: Vec<PathBuf> = programs.iter().map(|program| program.path.clone()).collect();
-    own.extend(["rollcall-agent", "rollcall"].map(|name| folder.join(name)));
+    own.extend(["rollcall-agent", "rollcall", "rollcall-lab"].map(|name| folder.join(name)));
     let tools = [found("ip")?, found("ping")?];
     let mut libraries = BTreeSet::new();
     for program in own.iter().chain(&tools) {
