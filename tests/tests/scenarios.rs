@@ -35,7 +35,7 @@ fn every_short_scenario_goes_in_the_lab_by_every_way_as_in_memory() {
     // together.
     plays.sort_by_key(|(_, scenario, _)| scenario.lasts());
     let mut failures = Vec::new();
-    for some in plays.chunks(40) {
+    for some in plays.chunks(20) {
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> =
                 some.iter().map(|(number, scenario, ways)| scope.spawn(move || scenario::in_lab(scenario, *ways, *number))).collect();
