@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rollcall_agent::offload;
@@ -112,8 +113,11 @@ impl Lab {
         Ok(Self { name, fleet, caretaker: None })
     }
 
-    /// Waits for the end of `life`, and removes then what is still there of a lab, with the processes in it.
+    /// Waits for the end of `life`, and removes then what is still there of a lab, with the processes in it. This thread is
+    /// in a network namespace of its own from then on.
     pub fn outlive(mut life: impl Read, name: &str) -> Result<()> {
+        // Whoever hired us may have been in a lab: there we would keep it alive, or be ended with it.
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot leave the owner's network namespace")?;
         io::copy(&mut life, &mut io::sink()).context("cannot wait for the owner of the lab")?;
         if Name::parse(name)?.anything_left() {
             for pid in Self::processes(name)? {
