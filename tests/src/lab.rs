@@ -95,7 +95,11 @@ impl Lab {
     pub fn scratch_with(name: &str, cloud: Cloud, vlans: u32, mode: Mode) -> Result<Self> {
         netns::need_root("the lab")?;
         for orphan in Name::orphans(name)? {
-            orphan.remove()?;
+            // Its caretaker may be at the same work just now: what one finds gone, or busy, is no failure of the other.
+            orphan.remove().or_else(|_| {
+                std::thread::sleep(Duration::from_millis(500));
+                orphan.remove()
+            })?;
         }
         Self::owned_with(&format!("{name}-{}", std::process::id()), cloud, vlans, mode)
     }
