@@ -102,7 +102,9 @@ fn what_a_killed_benchmark_cannot_remove_is_removed_for_it() {
     if !can_run(TEST) {
         return;
     }
-    let mut child = bench(&["steady", "--hosts", "100", "--seconds", "600", "--json"]).spawn().unwrap();
+    // Its files are left to the next benchmark; here, to this test.
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = bench(&["steady", "--hosts", "100", "--seconds", "600", "--json"]).env("TMPDIR", folder.path()).spawn().unwrap();
     let pid = child.id();
     let (mut said, mut agents) = (String::new(), Vec::new());
     for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
