@@ -30,6 +30,7 @@ pub(crate) struct TestProgram {
 /// Builds the test programs.
 pub(crate) fn test_programs() -> Result<Vec<TestProgram>> {
     let mut command = workspace::cargo();
+    command.env(workspace::OPTIMISED.0, workspace::OPTIMISED.1);
     command.args(["test", "--no-run", "--message-format=json-render-diagnostics", "-p", "rollcall-tests"]);
     for test in TESTS {
         command.args(["--test", test]);

@@ -21,7 +21,7 @@ pub(crate) fn run(series: &str, filters: &[String]) -> Result<()> {
     ensure!(std::env::consts::ARCH == "x86_64", "test --kernel emulates the machine that it runs on, and knows only x86_64");
     ensure!(package::is_series(series), "test --kernel takes a series of kernels, like 6.1; found: {series}");
     build_ebpf::run(&[])?;
-    workspace::build_programs(Profile::Debug)?;
+    workspace::build_programs(Profile::Emulated)?;
     let programs = image::test_programs()?;
     ensure_tools()?;
     let kernel = package::ensure(series)?;
