@@ -43,6 +43,7 @@ mod sheet;
 mod spread;
 mod stand;
 mod steady;
+mod sweep;
 mod tool;
 mod witness;
 
