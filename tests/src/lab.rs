@@ -50,7 +50,7 @@ impl Lab {
     /// # Errors
     /// When we are not root, a lab of that name is there already, or the kernel refuses; nothing is left behind then.
     pub fn up(name: &str, cloud: Cloud, mode: Mode) -> Result<Self> {
-        Self::up_with(name, cloud, 0, mode)
+        Self::up_with(name, cloud, 0, mode, false)
     }
 
     /// Brings up a lab that lasts no longer than this process: it is removed when dropped, and by its caretaker, with the
@@ -59,25 +59,21 @@ impl Lab {
     /// # Errors
     /// As [`Lab::up`], or where the caretaker's program is not built.
     pub fn owned(name: &str, cloud: Cloud, mode: Mode) -> Result<Self> {
-        Self::owned_with(name, cloud, 0, mode)
+        Self::up_with(name, cloud, 0, mode, true)
     }
 
-    fn owned_with(name: &str, cloud: Cloud, vlans: u32, mode: Mode) -> Result<Self> {
-        netns::need_root("the lab")?;
-        Name::parse(name)?.ensure_free()?;
-        // First, so that nothing is there without one; and never for a lab that somebody else has.
-        let caretaker = Caretaker::hire(name)?;
-        let mut lab = Self::up_with(name, cloud, vlans, mode)?;
-        lab.caretaker = Some(caretaker);
-        Ok(lab)
-    }
-
-    fn up_with(name: &str, cloud: Cloud, vlans: u32, mode: Mode) -> Result<Self> {
+    fn up_with(name: &str, cloud: Cloud, vlans: u32, mode: Mode, owned: bool) -> Result<Self> {
         netns::need_root("the lab")?;
         let name = Name::parse(name)?;
-        name.ensure_free()?;
+        ensure!(
+            !name.anything_left(),
+            "the lab {0} is up already, or was left half removed; first: cargo xtask lab down --name {0}",
+            name.0
+        );
+        // Not before, for somebody else's lab is not to be removed; not later, for nothing is to be there without one.
+        let caretaker = owned.then(|| Caretaker::hire(&name.0)).transpose()?;
         match Self::build(&name, cloud, vlans, mode) {
-            Ok(fleet) => Ok(Self { name, fleet, caretaker: None }),
+            Ok(fleet) => Ok(Self { name, fleet, caretaker }),
             Err(error) => {
                 name.remove().context("after a failure the lab could not be removed")?;
                 Err(error).with_context(|| format!("the lab {} could not be brought up", name.0))
@@ -101,7 +97,7 @@ impl Lab {
                 orphan.remove()
             })?;
         }
-        Self::owned_with(&format!("{name}-{}", std::process::id()), cloud, vlans, mode)
+        Self::up_with(&format!("{name}-{}", std::process::id()), cloud, vlans, mode, true)
     }
 
     /// The lab of this name, which is up.
@@ -128,7 +124,12 @@ impl Lab {
                 // One that has ended by itself meanwhile needs no signal.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
-            Self::down(name)?;
+            let removed = Self::down(name);
+            removed.with_context(|| {
+                format!(
+                    "whoever made the lab {name} has ended, and what it left is not wholly removed; run: cargo xtask lab down --name {name}"
+                )
+            })?;
         }
         Ok(())
     }
@@ -174,7 +175,7 @@ impl Lab {
         &self.fleet
     }
 
-    /// Removes a scratch lab before it is dropped.
+    /// Removes it now.
     pub fn demolish(&mut self) -> Result<()> {
         self.name.remove().map(drop)
     }
@@ -292,15 +293,6 @@ impl Name {
 
     fn anything_left(&self) -> bool {
         self.agent().exists() || self.fleet().exists() || self.folder().exists()
-    }
-
-    fn ensure_free(&self) -> Result<()> {
-        ensure!(
-            !self.anything_left(),
-            "the lab {0} is up already, or was left half removed; first: cargo xtask lab down --name {0}",
-            self.0
-        );
-        Ok(())
     }
 
     /// Scratch labs of this base name whose process is gone.

@@ -79,9 +79,9 @@ async fn run(options: &Options, voice: &Voice) -> Result<Ending> {
     let _lock = only_one()?;
     remove_leftovers(voice)?;
 
+    let cloud = Cloud { on_link: options.hosts, routed: 0 };
+    let mut lab = Lab::owned(LAB, cloud, if options.generic { Mode::Generic } else { Mode::Native })?;
     let played = {
-        let cloud = Cloud { on_link: options.hosts, routed: 0 };
-        let lab = Lab::owned(LAB, cloud, if options.generic { Mode::Generic } else { Mode::Native })?;
         let played = async {
             lab.agent().enter()?;
             play::play(options, voice, &lab).await
@@ -92,7 +92,7 @@ async fn run(options: &Options, voice: &Voice) -> Result<Ending> {
             _ = terminate.recv() => Ok(Ending::Interrupted),
         }
     };
-    let removed = Lab::down(LAB);
+    let removed = lab.demolish();
     let played = played?;
     removed.context("the lab could not be removed; try: cargo xtask lab down --name demo")?;
     Ok(played)
