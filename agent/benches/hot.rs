@@ -38,7 +38,7 @@ fn policy() -> Policy {
     }
 }
 
-/// One turn of a millisecond with a million addresses at one second: a thousand are due, a thousand are judged.
+/// One turn of a millisecond with a million addresses at one second: a thousand are due, a thousand are looked at.
 #[divan::bench]
 fn schedule_tick(bencher: Bencher) {
     const ADDRESSES: u32 = 1_000_000;
@@ -46,17 +46,21 @@ fn schedule_tick(bencher: Bencher) {
     let timing = Timing::from(&policy());
     (0..ADDRESSES).for_each(|slot| schedule.add(slot, timing, START));
     let mut now = START;
+    let mut sent = Vec::new();
     let mut tick = || {
         now = now + TICK;
         let mut seen = 0u32;
         schedule.advance(now, Duration::ZERO, |slot| panic!("slot {slot} was skipped"));
         while let Some((slot, _)) = schedule.next_due(now, |slot| panic!("slot {slot} was skipped")) {
             seen = seen.wrapping_add(black_box(slot));
+            sent.push(slot);
         }
-        schedule.judge(now, |slots| slots.iter().for_each(|slot| seen = seen.wrapping_add(*slot)));
+        schedule.left(&sent, now);
+        sent.clear();
+        schedule.look(now - 10 * TICK, |slots| slots.iter().for_each(|slot| seen = seen.wrapping_add(*slot)));
         seen
     };
-    // Until the judge hand has probes to judge, and both hands have gone round.
+    // Until the hand has gone round.
     for _ in 0..2_000 {
         tick();
     }

@@ -1,11 +1,12 @@
-//! Judging: what became of the probes whose deadline has passed, and what the verdict is then.
+//! Judging: what became of the probes, and what the verdict is then. A quiet turn after a probe left it is looked whether it was answered;
+//! nearly all were. Whose was not is looked at again when the deadline has passed.
 
 use std::time::Duration;
 
 use super::cell::Mark;
 use super::send::AHEAD;
 use super::well::Well;
-use super::{Engine, MARGIN, Note, Turned};
+use super::{Engine, MARGIN, Note, TICK, Turned};
 use crate::clock::Mono;
 use crate::layers::Layer;
 use crate::reply::{leads, prefetch};
@@ -13,7 +14,7 @@ use crate::unit::{Blind, Verdict};
 use crate::verdict::{Outcome, Turn};
 use crate::view::Shown;
 
-/// Replies are judged one timeout after their probes left: so long it may take until it is known that somebody was heard.
+/// A miss in whose network nobody was heard since waits so long for somebody who is.
 const HEARD_WAIT: Duration = Duration::from_secs(1);
 /// Between two looks whether it is.
 const HEARD_LOOK: Duration = Duration::from_millis(100);
@@ -21,8 +22,8 @@ const HEARD_LOOK: Duration = Duration::from_millis(100);
 impl Engine {
     pub(super) fn judge(&mut self, now: Mono) {
         let mut due = std::mem::take(&mut self.due);
-        // A bucket's probes may have left up to half a turn after it was due, or a little more where turns are short.
-        self.schedule.judge(now - self.tick / 2, |slots| due.extend_from_slice(slots));
+        // Turns do not come to the microsecond.
+        self.schedule.look(now + TICK / 2 - self.tick_quiet, |slots| due.extend_from_slice(slots));
         let mut well = Well::default();
         for (at, slot) in due.iter().enumerate() {
             self.prefetch_answer(&due, at + AHEAD);
@@ -73,7 +74,11 @@ impl Engine {
             let elapsed = traces.elapsed(cell.judged.wrapping_add(1), now.nanos()).map(Duration::from_nanos);
             let left = elapsed.map_or(Duration::ZERO, |elapsed| class.timing.timeout.saturating_sub(elapsed));
             cell.mark(Mark::Armed, true);
-            self.schedule.deadline(slot, now + left + MARGIN);
+            let at = self.schedule.deadline(slot, now + left + MARGIN);
+            // One more miss of who is down is no news.
+            if cell.judgement.verdict() != Verdict::Down {
+                self.awaiting = self.awaiting.max(at);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Engine: the one thread that owns schedule, verdicts, transmitters and program, and the one module that knows all stages.
 //!
-//! It turns once a millisecond, or every five while there is little to do: take commands, carry out a piece of the plan under way, judge whose deadline passed, send
-//! what is due. Nothing it does waits: commands come in by a channel, what it has to say goes out by another, and what
+//! It turns once a millisecond, or every ten while there is little to do: take commands, carry out a piece of the plan under way, judge what left
+//! some milliseconds ago and whose deadline passed, send what is due. Nothing it does waits: commands come in by a channel, what it has to say goes out by another, and what
 //! it knows is read by others from the [`View`].
 
 mod apply;
@@ -53,12 +53,14 @@ use crate::view::{self, View};
 
 /// One turn of the engine while there is much to do: probes leave a bucket of the dial at a time.
 pub const TICK: Duration = Duration::from_millis(1);
-/// One turn while there is little: a turn costs some 25 us whatever it does, most of it the kernel's for a run of live frames
-/// (PERFORMANCE.md), so few probes are sent five buckets at a time; with eight a first miss is seen too late for the policy's arithmetic. Less where timeouts
-/// are so short that a turn would look like a stall.
-const TICK_QUIET: Duration = Duration::from_millis(5);
-/// Probes a second from which on a turn's own cost is small beside theirs.
-const MUCH: u64 = 200_000;
+/// One turn while there is little: a turn costs hundreds of microseconds on an idle processor whatever it does (PERFORMANCE.md), so few
+/// probes are sent ten buckets at a time. Less where timeouts are so short that a turn would look like a stall. What left is looked at so
+/// long after it did: answers that take longer than that are looked for twice.
+const TICK_QUIET: Duration = Duration::from_millis(10);
+/// Likewise while a probe of an address that is not down was not answered by then, for its miss is to be seen soon after its deadline.
+const TICK_AWAITING: Duration = Duration::from_millis(5);
+/// Probes of one turn above which the next is sooner: they leave in one go.
+const MANY: u64 = 1_000;
 /// From a deadline to its judgement: a reply that came in just before it may still be on its way through the program.
 const MARGIN: Duration = Duration::from_micros(200);
 /// A pause between two turns from which on the agent itself was not well: probes under way then are evidence of nothing.
@@ -169,6 +171,8 @@ pub struct Engine {
     skipped: Vec<u32>,
     /// The monotonic clock's distance from the one that goes on while the machine is suspended.
     suspended: Duration,
+    /// Until when a miss may come that is news.
+    awaiting: Mono,
     /// One turn while there is little to do.
     tick_quiet: Duration,
     /// A pause between two turns from which on the agent itself was not well.
@@ -221,6 +225,7 @@ impl Engine {
             due: Vec::new(),
             skipped: Vec::new(),
             suspended,
+            awaiting: now,
             tick_quiet: TICK_QUIET,
             stall: STALL,
             stall_told: Seldom::default(),
@@ -284,12 +289,24 @@ impl Engine {
         self.take_census(now);
         self.judge(now);
         self.send(now);
-        // An address under suspicion wants its verdict to the millisecond, and whoever pushed a table waits for it.
-        let busy = self.schedule.rate() >= MUCH || self.schedule.confirms() || self.job.is_some();
-        self.tick = if busy { TICK } else { self.tick_quiet };
+        self.tick = self.rest();
         if now.since(self.refreshed) >= REFRESH {
             self.refreshed = now;
             self.refresh(now);
+        }
+    }
+
+    /// How long after this turn the next one is due.
+    fn rest(&self) -> Duration {
+        let rate = self.schedule.rate();
+        let many = |tick: Duration| rate * tick.as_millis() as u64 > MANY * 1_000;
+        // An address under suspicion wants its verdict to the millisecond, and whoever pushed a table waits for it.
+        if many(TICK_AWAITING) || self.schedule.confirms() || self.job.is_some() {
+            TICK
+        } else if many(TICK_QUIET) || self.last < self.awaiting {
+            self.tick_quiet.min(TICK_AWAITING)
+        } else {
+            self.tick_quiet
         }
     }
 

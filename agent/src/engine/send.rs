@@ -6,8 +6,8 @@ use std::time::Duration;
 use rollcall_agent_ebpf::run::DUE_MAX;
 use tracing::warn;
 
+use super::Engine;
 use super::cell::Mark;
-use super::{Engine, TICK};
 use crate::clock::{self, Mono};
 use crate::reply::{leads, prefetch};
 use crate::schedule::LAG_MAX;
@@ -36,7 +36,6 @@ pub(super) struct Batch {
 struct Due {
     at: Mono,
     group: u16,
-    confirms: bool,
 }
 
 impl Batch {
@@ -124,7 +123,7 @@ impl Engine {
         }
         let batch = &mut network.batches[cell.family() as usize];
         batch.slots.push(slot);
-        batch.notes.push(Due { at: due, group, confirms });
+        batch.notes.push(Due { at: due, group });
         true
     }
 
@@ -156,7 +155,8 @@ impl Engine {
             }
             let taken = departure.sent.saturating_sub(departure.dropped);
             let refused = network.departed(taken, now);
-            self.departed(&batch, departure.sent, before, after);
+            self.schedule.left(&batch.slots[..departure.sent], now);
+            self.departed(&batch, departure.sent, before);
             batch.drop_first(departure.sent);
             if taken > 0 {
                 self.show_sight(number as u16);
@@ -172,19 +172,11 @@ impl Engine {
         }
     }
 
-    /// Counts probes that left, the first `sent` of a batch, and sees to it that all will be judged.
-    fn departed(&mut self, batch: &Batch, sent: usize, now: Mono, after: Mono) {
-        let mut slots = batch.slots[..sent].iter();
+    /// Counts probes that left, the first `sent` of a batch.
+    fn departed(&mut self, batch: &Batch, sent: usize, now: Mono) {
         // What stood together on the dial is counted together.
         for run in batch.notes[..sent].chunk_by(|note, next| (note.at, note.group) == (next.at, next.group)) {
             let late = now.since(run[0].at);
-            // The dial judges on its own what left in its turn or the next; re-probes and late ones are asked for here.
-            let passed = late > self.tick / 2 + TICK;
-            for (note, slot) in run.iter().zip(&mut slots) {
-                if passed || note.confirms {
-                    self.arm(*slot, after);
-                }
-            }
             let count = run.len() as u64;
             let _ = self.late.record_n(clock::nanos(late), count);
             if late > VERY_LATE {

@@ -1,13 +1,13 @@
-//! The dial: a circle of time buckets for all addresses of one timing, with two hands.
+//! The dial: a circle of time buckets for all addresses of one timing, with a hand that stands at now.
 //!
-//! The *send hand* stands at now, the *judge hand* one timeout behind it. Bucket k of the circle is due at
-//! `start + k * width`, again one interval later, and so on.
+//! Bucket k of the circle is due at `start + k * width`, again one interval later, and so on.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Timing;
+use super::order::Order;
 use crate::clock::{Mono, nanos};
 use crate::reply::prefetch;
 
@@ -20,29 +20,27 @@ const WIDTH_MIN: u64 = 1_000_000;
 const GRAIN_MAX: usize = 256;
 /// Addresses of a bucket in a cache line.
 const LINE: usize = 16;
-/// Buckets of each hand that are fetched early at most: those of a turn.
-const PREFETCHED: u64 = 8;
+/// Buckets that are fetched early at most: those of a turn.
+const PREFETCHED: u64 = 10;
 
 #[derive(Debug)]
 pub(super) struct Dial {
     pub(super) timing: Timing,
     start: Mono,
     width: u64,
-    timeout: u64,
     buckets: Vec<Vec<u32>>,
-    /// Next bucket that the send hand will come to, counted from the start, not modulo the circle.
-    send_hand: u64,
-    judge_hand: u64,
+    /// Next bucket that the hand will come to, counted from the start, not modulo the circle.
+    hand: u64,
     count: usize,
     expected: usize,
     filling: Filling,
     /// Re-probes of addresses that are being confirmed: all wait the same time, so the queue is in order of time.
     pub(super) confirm: VecDeque<(Mono, u32, u8)>,
-    /// Deadlines of probes that left late, in order of time.
-    pub(super) late: VecDeque<(Mono, u32)>,
+    /// Deadlines of probes that were not answered at once, in order of time.
+    pub(super) deadlines: VecDeque<(Mono, u32)>,
 }
 
-/// Finds a bucket among the emptiest in O(1): passes go round the circle with a stride that scatters them, each raising every
+/// Finds a bucket among the emptiest in O(1): passes go round the circle in an order of their own, each raising every
 /// bucket to `level`; buckets that lost an address are remembered and filled first.
 ///
 /// A pass raises buckets by several at once (see [`Filling::grain`]): slots that were given one after the other then
@@ -53,7 +51,7 @@ struct Filling {
     /// Addresses that a bucket is going to have, as far as the table says.
     expected: usize,
     cursor: usize,
-    stride: usize,
+    order: Order,
     visited: usize,
     holes: Vec<u16>,
 }
@@ -69,25 +67,19 @@ impl Dial {
             timing,
             start: now,
             width,
-            timeout: nanos(timing.timeout),
             buckets: vec![Vec::new(); circle],
-            send_hand: 0,
-            judge_hand: 0,
+            hand: 0,
             count: 0,
             expected: 0,
-            filling: Filling { level: 1, expected: 0, cursor: 0, stride: stride(circle), visited: 0, holes: Vec::new() },
+            filling: Filling { level: 1, expected: 0, cursor: 0, order: Order::scattered(circle), visited: 0, holes: Vec::new() },
             confirm: VecDeque::new(),
-            late: VecDeque::new(),
+            deadlines: VecDeque::new(),
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
     }
 
     /// Whether nobody sits on it, nor is going to, and nothing of those who did is under way.
     pub(super) fn is_unused(&self) -> bool {
-        self.count == 0 && self.expected == 0 && self.confirm.is_empty() && self.late.is_empty()
+        self.count == 0 && self.expected == 0 && self.confirm.is_empty() && self.deadlines.is_empty()
     }
 
     /// Probes a second.
@@ -100,6 +92,9 @@ impl Dial {
         self.expected = addresses;
         self.filling.expected = addresses / self.buckets.len();
         if self.count == 0 {
+            let circle = self.buckets.len();
+            self.filling.order = if addresses < circle { Order::scattered(circle) } else { Order::grouped(circle) };
+            (self.filling.cursor, self.filling.visited) = (0, 0);
             self.filling.level = 1;
             self.filling.level = self.filling.grain();
         }
@@ -148,7 +143,7 @@ impl Dial {
         }
         let circle = self.buckets.len();
         while self.buckets[filling.cursor].len() >= filling.level {
-            filling.cursor = (filling.cursor + filling.stride) % circle;
+            filling.cursor = filling.order.after(filling.cursor);
             filling.visited += 1;
             if filling.visited == circle {
                 filling.visited = 0;
@@ -158,46 +153,30 @@ impl Dial {
         filling.cursor
     }
 
-    /// Moves the send hand to now. `due` gets the addresses of each bucket with the moment they were due; those of buckets that lie
+    /// Moves the hand to now. `due` gets the addresses of each bucket with the moment they were due; those of buckets that lie
     /// further back than `lag` go to `skipped` instead, each once.
     pub(super) fn send(&mut self, now: Mono, lag: Duration, mut due: impl FnMut(&[u32], Mono), mut skipped: impl FnMut(u32)) {
         let reached = now.since(self.start).as_nanos() as u64 / self.width + 1;
         let circle = self.buckets.len() as u64;
         let keep = reached.saturating_sub((nanos(lag) / self.width).max(1));
-        if self.send_hand < keep {
-            for k in self.send_hand.max(keep.saturating_sub(circle))..keep {
+        if self.hand < keep {
+            for k in self.hand.max(keep.saturating_sub(circle))..keep {
                 self.buckets[(k % circle) as usize].iter().copied().for_each(&mut skipped);
             }
-            self.send_hand = keep;
+            self.hand = keep;
         }
-        while self.send_hand < reached {
-            let at = Mono::from_nanos(self.start.nanos() + self.send_hand * self.width);
-            due(&self.buckets[(self.send_hand % circle) as usize], at);
-            self.send_hand += 1;
-        }
-    }
-
-    /// Moves the judge hand to one timeout before now: a bucket is judged when it has passed whole. What left later in its
-    /// turn than that gets a deadline of its own.
-    pub(super) fn judge(&mut self, now: Mono, mut due: impl FnMut(&[u32])) {
-        let reached = (now.since(self.start).as_nanos() as u64).saturating_sub(self.timeout) / self.width;
-        let circle = self.buckets.len() as u64;
-        // After a long stall once round the circle judges everybody.
-        self.judge_hand = self.judge_hand.max(reached.saturating_sub(circle));
-        while self.judge_hand < reached {
-            due(&self.buckets[(self.judge_hand % circle) as usize]);
-            self.judge_hand += 1;
+        while self.hand < reached {
+            let at = Mono::from_nanos(self.start.nanos() + self.hand * self.width);
+            due(&self.buckets[(self.hand % circle) as usize], at);
+            self.hand += 1;
         }
     }
 
-    /// Begins to fetch the buckets that the hands will come to until then. Some thousand addresses are 64 cache lines.
+    /// Begins to fetch the buckets that the hand will come to until then. Some thousand addresses are 64 cache lines.
     pub(super) fn prefetch(&self, until: Mono) {
         let reached = until.since(self.start).as_nanos() as u64 / self.width + 1;
-        let timeout = self.timeout / self.width;
         let circle = self.buckets.len() as u64;
-        let sent = self.send_hand..reached.min(self.send_hand + PREFETCHED);
-        let judged = self.judge_hand..reached.saturating_sub(timeout).min(self.judge_hand + PREFETCHED);
-        for k in sent.chain(judged) {
+        for k in self.hand..reached.min(self.hand + PREFETCHED) {
             self.buckets[(k % circle) as usize].iter().step_by(LINE).for_each(prefetch);
         }
     }
@@ -233,17 +212,4 @@ impl Filling {
             room => room,
         }
     }
-}
-
-/// A stride near the golden section of the circle and coprime to it: consecutive places lie far apart, and a pass
-/// visits every bucket.
-fn stride(circle: usize) -> usize {
-    let gcd = |mut a: usize, mut b: usize| {
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    let wish = (circle as f64 * 0.618_034) as usize;
-    (wish.max(1)..).find(|s| gcd(*s, circle) == 1).unwrap_or(1)
 }

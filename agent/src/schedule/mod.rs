@@ -1,10 +1,13 @@
 //! Schedule: which addresses are probed now, and whose deadline has passed. Pure: time is an argument.
 //!
 //! One dial (`dial.rs`) for each timing; a queue of what is due and waits for its turn under the packets-per-second
-//! cap; a short queue of re-probes for addresses that are being confirmed. Adding an address is O(1); removing one searches its bucket.
+//! cap; a short queue of re-probes for addresses that are being confirmed. What left is looked at some milliseconds later (`trail.rs`);
+//! only what was not answered by then gets a deadline. Adding an address is O(1); removing one searches its bucket.
 
 mod dial;
+mod order;
 mod throttle;
+mod trail;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -13,6 +16,7 @@ use std::time::Duration;
 
 use dial::Dial;
 pub use throttle::{Pps, Throttle};
+use trail::Trail;
 
 use crate::clock::Mono;
 use crate::policy::Policy;
@@ -55,6 +59,9 @@ struct Place {
 
 /// Waiting probes for which room is kept: some milliseconds of the largest agents.
 const BACKLOG: usize = 1 << 14;
+/// By so much a deadline may come later than it was asked for: probes of several networks leave in one turn, and not in the order in
+/// which they are looked at.
+const DISORDER: Duration = Duration::from_millis(1);
 const NOWHERE: Place = Place { dial: None, bucket: 0 };
 const CONFIRMING: u8 = 1;
 
@@ -76,7 +83,8 @@ pub struct Schedule {
     /// Lowest bit: being confirmed; the others count its confirmations, so that an old entry of the queue is known.
     confirmations: Vec<u8>,
     backlog: VecDeque<Waiting>,
-    /// Deadlines beside the turns on the dials that are not in the order of their making, the earliest first.
+    trail: Trail,
+    /// Deadlines that are not in the order of their making, the earliest first.
     deadlines: BinaryHeap<Reverse<(Mono, u32)>>,
 }
 
@@ -116,7 +124,7 @@ impl Schedule {
         self.places[index] = Place { dial: tag, bucket };
     }
 
-    /// Takes a slot off its dial; from now on it is neither sent nor judged.
+    /// Takes a slot off its dial; from now on it is not sent.
     pub fn remove(&mut self, slot: u32) {
         let Some(place) = self.places.get_mut(slot as usize) else { return };
         let Place { dial: Some(tag), bucket } = std::mem::replace(place, NOWHERE) else { return };
@@ -204,15 +212,16 @@ impl Schedule {
     }
 
     /// Gives back what a backlog took that is no more: after a moment in which the machine stood still it holds a tenth of a second, and so
-    /// do the deadlines of what left late.
+    /// do the deadlines of what was not answered then.
     pub fn slim(&mut self) {
+        self.trail.slim();
         if self.backlog.len() < BACKLOG / 2 {
             self.backlog.shrink_to(BACKLOG);
         }
         if self.deadlines.len() < BACKLOG / 2 {
             self.deadlines.shrink_to(BACKLOG);
         }
-        for queue in self.dials.iter_mut().map(|dial| &mut dial.late).filter(|queue| queue.len() < BACKLOG / 2) {
+        for queue in self.dials.iter_mut().map(|dial| &mut dial.deadlines).filter(|queue| queue.len() < BACKLOG / 2) {
             queue.shrink_to(BACKLOG);
         }
     }
@@ -222,23 +231,30 @@ impl Schedule {
         self.backlog.len()
     }
 
-    /// Asks for a judgement of the slot at that moment, beside its turn on the dial. Re-probes need it, and probes that
-    /// left late. The caller sees to it that a slot has one such deadline at a time.
-    pub fn deadline(&mut self, slot: u32, at: Mono) {
-        // Probes of one timing that left one after the other have their deadlines in that order: no search is needed.
-        match self.dial_of(slot).map(|dial| &mut self.dials[dial].late) {
-            Some(late) if late.back().is_none_or(|(last, _)| *last <= at) => late.push_back((at, slot)),
-            _ => self.deadlines.push(Reverse((at, slot))),
+    /// Asks for a judgement of the slot at that moment, or a little later; returns when. The caller sees to it that a slot has one such
+    /// deadline at a time.
+    pub fn deadline(&mut self, slot: u32, at: Mono) -> Mono {
+        // Probes of one timing that left one after the other have their deadlines in that order, or nearly: no search is needed.
+        match self.dial_of(slot).map(|dial| &mut self.dials[dial].deadlines) {
+            Some(queue) if queue.back().is_none_or(|(last, _)| *last <= at + DISORDER) => {
+                let at = queue.back().map_or(at, |(last, _)| at.max(*last));
+                queue.push_back((at, slot));
+                at
+            }
+            _ => {
+                self.deadlines.push(Reverse((at, slot)));
+                at
+            }
         }
     }
 
     /// Hands out every slot whose deadline has come.
     pub fn deadlines(&mut self, now: Mono, mut due: impl FnMut(u32)) {
         for dial in &mut self.dials {
-            while let Some(&(at, slot)) = dial.late.front()
+            while let Some(&(at, slot)) = dial.deadlines.front()
                 && at <= now
             {
-                dial.late.pop_front();
+                dial.deadlines.pop_front();
                 due(slot);
             }
         }
@@ -265,14 +281,14 @@ impl Schedule {
         self.confirmations.get(slot as usize).is_some_and(|mark| mark & CONFIRMING != 0)
     }
 
-    /// Moves the judge hands: `due` gets, bucket by bucket, every slot whose deadline may have passed. It may be told of a slot that has
-    /// nothing under way.
-    pub fn judge(&mut self, now: Mono, mut due: impl FnMut(&[u32])) {
-        for dial in &mut self.dials {
-            if !dial.is_empty() {
-                dial.judge(now, &mut due);
-            }
-        }
+    /// Probes of these slots left: [`Schedule::look`] hands them out.
+    pub fn left(&mut self, slots: &[u32], now: Mono) {
+        self.trail.left(slots, now);
+    }
+
+    /// Hands out, once and in order, every slot whose probe had left by then; also one that was removed since.
+    pub fn look(&mut self, until: Mono, due: impl FnMut(&[u32])) {
+        self.trail.look(until, due);
     }
 
     /// For each timing: addresses in the fullest and in the emptiest bucket of its dial.

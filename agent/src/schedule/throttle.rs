@@ -23,8 +23,8 @@ impl Pps {
     }
 }
 
-/// How much unused allowance is kept, in nanoseconds of it: enough for the unevenness of a tick, no burst.
-const KEPT_NANOS: u64 = 5_000_000;
+/// How much unused allowance is kept, in nanoseconds of it: that of the longest turn, no burst.
+const KEPT_NANOS: u64 = 10_000_000;
 
 /// Says how many packets may leave now. Counts in packet-nanoseconds, so that no fraction is lost.
 #[derive(Debug)]

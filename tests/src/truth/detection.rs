@@ -12,7 +12,7 @@ use rollcall_agent_ebpf::fleet::Behaviour;
 use super::odds;
 use crate::simulation::Random;
 
-/// Three turns of the engine at its slowest.
+/// A probe leaves up to half a turn early or late, and its miss is seen up to half a turn after its deadline.
 const SLACK: Duration = Duration::from_millis(15);
 
 /// Times from death to verdict, sorted, and the policy.
