@@ -146,7 +146,8 @@ impl Resolver {
                 break;
             }
             self.queue.pop();
-            self.last_broadcast = now;
+            // From when it was due: turns that come a little early or late must not add up.
+            self.last_broadcast = if now.since(self.last_broadcast) < 2 * spacing { self.last_broadcast + spacing } else { now };
             asks.push((address, None));
             question.due = now + question.pause;
             question.pause = (question.pause * 2).min(LONGEST_PAUSE);

@@ -203,6 +203,10 @@ impl Engine {
                     self.unlearn(network, address, slot);
                 }
                 self.schedule.remove(slot);
+                // What is under way was asked by the policy before, and its answers are taken no more.
+                if let Some(traces) = self.arrays.traces(slot) {
+                    self.cells[slot as usize].judged = traces.newest();
+                }
                 self.arrays.vacate(slot);
                 self.pair(slot, false);
                 // Nothing is known of its way any more, and no gateway that is found makes it one that is probed.
@@ -235,6 +239,10 @@ impl Engine {
             self.cells[slot as usize].judged = traces.newest();
         }
         self.follow(slot, way, now);
+        // A deadline that stands in the schedule is one by the timeout before.
+        if self.cells[slot as usize].mark(Mark::Armed, false) {
+            self.arm(slot, now);
+        }
     }
 
     /// What the kernel side must know of an address, and which way its probes go; or why it cannot be probed.

@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::Engine;
 use super::cell::Mark;
 use crate::clock::Mono;
-use crate::unit::{Blind, Family};
+use crate::unit::{Blind, Family, Verdict};
+
+/// A gateway or a canary that is asked mostly answers within this time.
+const ANSWER: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// Judges again what waited for a gateway, or for anybody, to be heard.
@@ -19,7 +22,16 @@ impl Engine {
         }
     }
 
-    /// Misses on the link that were doubted count once somebody is heard: mostly the neighbour that is judged next.
+    /// From now on nothing of a network can be believed, and what waited there for somebody to be heard says nothing.
+    pub(super) fn go_blind(&mut self, number: u16, reason: Blind, now: Mono) {
+        let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
+        network.blind(reason, now);
+        let mut doubtful = std::mem::take(&mut network.unheard);
+        doubtful.extend(network.gateways.iter_mut().flat_map(|gateway| std::mem::take(&mut gateway.doubtful)));
+        self.settle_doubtful(doubtful, now);
+    }
+
+    /// Misses on the link that were doubted count once somebody is heard.
     pub(super) fn settle_heard(&mut self, now: Mono) {
         for number in 0..self.networks.len() {
             let network = &mut self.networks[number];
@@ -54,7 +66,11 @@ impl Engine {
         let waits = witness.filter(|witness| witness.mac.is_some() && witness.seen < deadline);
         let Some(address) = waits.and_then(|witness| witness.address) else { return false };
         network.resolver.check(address, now);
-        if !self.cells[slot as usize].mark(Mark::Doubted, true) {
+        let cell = &mut self.cells[slot as usize];
+        if cell.judgement.verdict() != Verdict::Down {
+            self.awaiting = self.awaiting.max(now + ANSWER);
+        }
+        if !cell.mark(Mark::Doubted, true) {
             match routed {
                 Some(family) => network.gateways[family as usize].doubtful.push(slot),
                 None => network.unheard.push(slot),

@@ -74,12 +74,10 @@ impl Engine {
         let Some(network) = self.networks.get_mut(usize::from(number)) else { return };
         let interface = network.interface_name();
         warn!(target: "reply", network = %network.name, %interface, "answers reach the interface and not the XDP program on it: the verdicts of this network are unknown until it is attached anew; was it detached, or does the driver hide VLAN tags (ethtool -k, rx-vlan-offload)?");
-        network.blind(Blind::Deaf, now);
-        network.blind_since(network.hearing.believed_until(passed));
-        let mut doubtful = std::mem::take(&mut network.unheard);
-        doubtful.extend(network.gateways.iter_mut().flat_map(|gateway| std::mem::take(&mut gateway.doubtful)));
+        let since = network.hearing.believed_until(passed);
+        self.go_blind(number, Blind::Deaf, now);
+        self.networks[usize::from(number)].blind_since(since);
         self.show_sight(number);
-        self.settle_doubtful(doubtful, now);
     }
 }
 

@@ -74,7 +74,8 @@ impl Engine {
             let elapsed = traces.elapsed(cell.judged.wrapping_add(1), now.nanos()).map(Duration::from_nanos);
             let left = elapsed.map_or(Duration::ZERO, |elapsed| class.timing.timeout.saturating_sub(elapsed));
             cell.mark(Mark::Armed, true);
-            let at = self.schedule.deadline(slot, now + left + MARGIN);
+            let at = now + left + MARGIN;
+            self.schedule.deadline(slot, at);
             // One more miss of who is down is no news.
             if cell.judgement.verdict() != Verdict::Down {
                 self.awaiting = self.awaiting.max(at);

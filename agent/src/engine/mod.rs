@@ -288,8 +288,8 @@ impl Engine {
         self.gateways(now);
         self.take_census(now);
         self.judge(now);
-        self.send(now);
         self.tick = self.rest();
+        self.send(now);
         if now.since(self.refreshed) >= REFRESH {
             self.refreshed = now;
             self.refresh(now);

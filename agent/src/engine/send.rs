@@ -201,7 +201,7 @@ impl Engine {
         if network.send_told.now(now) {
             warn!(target: "wire", network = %network.name, interface = %network.interface_name(), %error, "probes cannot be sent: the verdicts of this network are unknown until they can");
         }
-        network.blind(Blind::SendError, now);
+        self.go_blind(number as u16, Blind::SendError, now);
         self.show_sight(number as u16);
     }
 

@@ -134,7 +134,7 @@ impl Engine {
             (false, None | Some(Blind::SendError)) => {
                 let interface = network.interface_name();
                 warn!(target: "wire", network = %network.name, %interface, "the link is down: the verdicts of this network are unknown until it is back");
-                network.blind(Blind::LinkDown, now);
+                self.go_blind(number, Blind::LinkDown, now);
             }
             (true, Some(Blind::LinkDown)) if network.tap.is_some() => {
                 let interface = network.interface_name();
@@ -163,7 +163,7 @@ impl Engine {
         let interface = network.interface_name();
         warn!(target: "reply", network = %network.name, %interface, error = format!("{error:#}"), "replies cannot be received: the verdicts of this network are unknown until the interface is made anew or the agent restarted");
         network.tap = None;
-        network.blind(Blind::LinkDown, now);
+        self.go_blind(number, Blind::LinkDown, now);
         self.show_sight(number);
     }
 
@@ -183,7 +183,7 @@ impl Engine {
         }
         self.program.detach(number);
         // What is under way is not heard.
-        self.networks[usize::from(number)].blind(Blind::LinkDown, now);
+        self.go_blind(number, Blind::LinkDown, now);
         // Sockets of before go first: where a namespace is gone they would keep it.
         self.networks[usize::from(number)].tap = None;
         let entered = attachment.interface.namespace.enter().map_err(anyhow::Error::from);

@@ -59,9 +59,6 @@ struct Place {
 
 /// Waiting probes for which room is kept: some milliseconds of the largest agents.
 const BACKLOG: usize = 1 << 14;
-/// By so much a deadline may come later than it was asked for: probes of several networks leave in one turn, and not in the order in
-/// which they are looked at.
-const DISORDER: Duration = Duration::from_millis(1);
 const NOWHERE: Place = Place { dial: None, bucket: 0 };
 const CONFIRMING: u8 = 1;
 
@@ -157,7 +154,7 @@ impl Schedule {
         }
     }
 
-    /// Moves the send hands to a little ahead of now: what is due by then joins the queue that [`Schedule::next_due`] hands out. Re-probes
+    /// Moves the hands to a little ahead of now: what is due by then joins the queue that [`Schedule::next_due`] hands out. Re-probes
     /// are never early. `skipped` gets the slots whose turn is lost because the hands stood still for longer than [`LAG_MAX`].
     pub fn advance(&mut self, now: Mono, ahead: Duration, mut skipped: impl FnMut(u32)) {
         let (backlog, marks) = (&mut self.backlog, &self.confirmations);
@@ -221,8 +218,8 @@ impl Schedule {
         if self.deadlines.len() < BACKLOG / 2 {
             self.deadlines.shrink_to(BACKLOG);
         }
-        for queue in self.dials.iter_mut().map(|dial| &mut dial.deadlines).filter(|queue| queue.len() < BACKLOG / 2) {
-            queue.shrink_to(BACKLOG);
+        for queue in self.dials.iter_mut().map(|dial| &mut dial.deadlines).filter(|queue| queue.len() < queue.capacity() / 4) {
+            queue.shrink_to(BACKLOG.max(2 * queue.len()));
         }
     }
 
@@ -231,20 +228,12 @@ impl Schedule {
         self.backlog.len()
     }
 
-    /// Asks for a judgement of the slot at that moment, or a little later; returns when. The caller sees to it that a slot has one such
-    /// deadline at a time.
-    pub fn deadline(&mut self, slot: u32, at: Mono) -> Mono {
-        // Probes of one timing that left one after the other have their deadlines in that order, or nearly: no search is needed.
+    /// Asks for a judgement of the slot at that moment. The caller sees to it that a slot has one such deadline at a time.
+    pub fn deadline(&mut self, slot: u32, at: Mono) {
+        // Probes of one timing that left one after the other have their deadlines in that order: no search is needed.
         match self.dial_of(slot).map(|dial| &mut self.dials[dial].deadlines) {
-            Some(queue) if queue.back().is_none_or(|(last, _)| *last <= at + DISORDER) => {
-                let at = queue.back().map_or(at, |(last, _)| at.max(*last));
-                queue.push_back((at, slot));
-                at
-            }
-            _ => {
-                self.deadlines.push(Reverse((at, slot)));
-                at
-            }
+            Some(queue) if queue.back().is_none_or(|(last, _)| *last <= at) => queue.push_back((at, slot)),
+            _ => self.deadlines.push(Reverse((at, slot))),
         }
     }
 

@@ -1,5 +1,5 @@
 use rollcall_agent::policy::{Method, Policy};
-use rollcall_agent::table::Writer;
+use rollcall_agent::table::{Table, Writer};
 use rollcall_agent::unit::{Blind, Verdict};
 use rollcall_agent::view::Series;
 use rollcall_agent_ebpf::fleet::Behaviour;
@@ -24,7 +24,17 @@ fn policy(method: Method) -> Policy {
 
 /// Hosts on the link and behind the gateway, each with both families.
 fn simulation(on_link: u32, routed: u32) -> Simulation {
-    let cloud = Cloud { on_link, routed };
+    simulation_by(Cloud { on_link, routed }, policy)
+}
+
+fn simulation_by(cloud: Cloud, policy: impl Fn(Method) -> Policy) -> Simulation {
+    let addresses = 2 * (cloud.on_link + cloud.routed) as usize;
+    let mut simulation = Simulation::new(1, &[("lab".to_owned(), cloud)], addresses, Pps::new(1_000_000).unwrap()).unwrap();
+    simulation.push(table(cloud, policy)).unwrap();
+    simulation
+}
+
+fn table(cloud: Cloud, policy: impl Fn(Method) -> Policy) -> Table {
     let mut writer = Writer::new();
     let (near, far) = (writer.policy(policy(Method::Arp)), writer.policy(policy(Method::Icmp)));
     for host in population::hosts(cloud) {
@@ -33,10 +43,12 @@ fn simulation(on_link: u32, routed: u32) -> Simulation {
         writer.address(row, "lab", host.address.into(), host.mac, policy);
         writer.address(row, "lab", host.v6().into(), host.mac.filter(|_| host.station != 1), policy);
     }
-    let networks = [("lab".to_owned(), cloud)];
-    let mut simulation = Simulation::new(1, &networks, 2 * (on_link + routed) as usize, Pps::new(1_000_000).unwrap()).unwrap();
-    simulation.push(writer.finish().unwrap()).unwrap();
-    simulation
+    writer.finish().unwrap()
+}
+
+/// One miss is enough.
+fn impatient(method: Method) -> Policy {
+    Policy { down_after: 1, down_of: 1, ..policy(method) }
 }
 
 fn verdicts(simulation: &Simulation, verdict: Verdict) -> usize {
@@ -143,4 +155,39 @@ fn what_waits_after_a_standstill_leaves_in_several_turns_and_nothing_of_it_is_lo
     simulation.run_until(until + Duration::from_secs(1));
     assert_eq!((simulation.view().skipped.value(), simulation.view().totals.misses.value()), (0, 0));
     assert_eq!(verdicts(&simulation, Verdict::Up), 60_000);
+}
+
+#[test]
+fn miss_that_waits_for_its_gateway_says_nothing_once_the_link_is_down() {
+    let mut simulation = simulation_by(Cloud { on_link: 0, routed: 400 }, impatient);
+    simulation.run_until(Duration::from_secs(5));
+    // The cable is pulled; the kernel tells of it when the first deadlines have passed, before the gateway counts as lost.
+    simulation.cloud(|air| air.nets[0].silent = true);
+    simulation.run_until(Duration::from_millis(5_360));
+    assert!(simulation.view().networks[0].blind().is_none() && simulation.ledger.fell.is_empty());
+    simulation.link(0, false);
+    simulation.run_until(Duration::from_secs(15));
+    simulation.cloud(|air| air.nets[0].silent = false);
+    simulation.link(0, true);
+    simulation.run_until(Duration::from_secs(20));
+    assert_eq!((verdicts(&simulation, Verdict::Up), simulation.ledger.fell.len()), (800, 0));
+}
+
+#[test]
+fn shorter_timeout_holds_for_the_probes_under_way() {
+    let cloud = Cloud { on_link: 40, routed: 0 };
+    let long = |method| Policy { timeout: Duration::from_secs(1), confirm_interval: Duration::from_secs(1), ..impatient(method) };
+    let short = |method| Policy { timeout: Duration::from_millis(100), ..impatient(method) };
+    let mut simulation = simulation_by(cloud, long);
+    simulation.run_until(Duration::from_secs(5));
+    simulation.cloud(|air| {
+        air.nets[0].health[2..=20].iter_mut().for_each(|health| health.behaviour = health.behaviour.with(Behaviour::DEAD, true));
+    });
+    // All were asked since; the first deadlines come now.
+    simulation.run_until(Duration::from_millis(6_050));
+    let before = verdicts(&simulation, Verdict::Down);
+    simulation.push(table(cloud, short)).unwrap();
+    simulation.run_until(Duration::from_millis(6_120));
+    let after = verdicts(&simulation, Verdict::Down);
+    assert!(before <= 8 && (30..=38).contains(&after), "down: {before}, then {after} of 38");
 }
