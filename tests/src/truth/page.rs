@@ -22,7 +22,8 @@ impl Display for Page<'_> {
         let Findings { none, lossy, detections, scenarios, fuzzed, trap } = self.0;
         let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.contains("fuzzed=")).collect();
         writeln!(f, "# What is predicted, and what the engine does\n")?;
-        writeln!(f, "Made by `cargo xtask truth {}`; {}.\n", arguments.join(" "), Machine::here().line())?;
+        let command = [&["cargo xtask truth".to_owned()], arguments.as_slice()].concat().join(" ");
+        writeln!(f, "Made by `{command}`; {}.\n", Machine::here().line())?;
         writeln!(f, "The agent's engine, schedule, verdicts and the receiver's code run on a cloud in memory, by a simulated clock.\n")?;
         writeln!(f, "## False downs\n")?;
         writeln!(
