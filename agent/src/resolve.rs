@@ -330,4 +330,16 @@ mod tests {
         assert_eq!(resolver.answered(GATEWAY, MAC, START), []);
         assert_eq!(resolver.open(), 0);
     }
+
+    #[test]
+    fn turns_that_come_a_little_early_or_late_ask_as_often_as_the_network_bears() {
+        let mut resolver = Resolver::default();
+        (0..1000).for_each(|slot| resolver.want(v4(0x0a00_0100 + slot), Asker::Slot(slot), START));
+        let asked = (0..500u32).map(|turn| {
+            let late = Duration::from_micros(u64::from(turn * 7 % 5) * 100);
+            asks(&mut resolver, START + Duration::from_millis(10) * turn + late).0.len()
+        });
+        let asked: usize = asked.sum();
+        assert!((490..=500).contains(&asked), "{asked} in five seconds of turns of ten milliseconds");
+    }
 }

@@ -1,8 +1,8 @@
 //! Engine: the one thread that owns schedule, verdicts, transmitters and program, and the one module that knows all stages.
 //!
-//! It turns once a millisecond, or every ten while there is little to do: take commands, carry out a piece of the plan under way, judge what left
-//! some milliseconds ago and whose deadline passed, send what is due. Nothing it does waits: commands come in by a channel, what it has to say goes out by another, and what
-//! it knows is read by others from the [`View`].
+//! It turns once a millisecond, or every ten while there is little to do: take commands, carry out a piece of the plan under way, judge
+//! what left some milliseconds ago and whose deadline passed, send what is due. Nothing it does waits: commands come in by a channel, what
+//! it has to say goes out by another, and what it knows is read by others from the [`View`].
 
 mod apply;
 mod attach;

@@ -20,10 +20,10 @@ impl<'a> Page<'a> {
 impl Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Findings { none, lossy, detections, scenarios, fuzzed, trap } = self.0;
-        let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.contains("fuzzed=")).collect();
+        let arguments = std::env::args().skip(1).filter(|argument| !argument.contains("fuzzed="));
+        let command: Vec<String> = std::iter::once("cargo xtask truth".to_owned()).chain(arguments).collect();
         writeln!(f, "# What is predicted, and what the engine does\n")?;
-        let command = [&["cargo xtask truth".to_owned()], arguments.as_slice()].concat().join(" ");
-        writeln!(f, "Made by `{command}`; {}.\n", Machine::here().line())?;
+        writeln!(f, "Made by `{}`; {}.\n", command.join(" "), Machine::here().line())?;
         writeln!(f, "The agent's engine, schedule, verdicts and the receiver's code run on a cloud in memory, by a simulated clock.\n")?;
         writeln!(f, "## False downs\n")?;
         writeln!(
