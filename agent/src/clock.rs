@@ -28,6 +28,11 @@ impl Mono {
     pub fn since(self, earlier: Mono) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// The last moment until then that is a multiple of that many nanoseconds or more since boot.
+    pub fn floor(self, step: Duration) -> Mono {
+        Mono(self.0 - self.0 % nanos(step).max(1))
+    }
 }
 
 impl Add<Duration> for Mono {

@@ -14,12 +14,12 @@ use super::cell::{Cell, Mark};
 use super::class::Class;
 use super::hearing::Hearing;
 use super::way::Way;
-use super::{Engine, Job, Note, STALL, STALL_MIN, TICK, TICK_QUIET};
+use super::{Engine, Job, Note, STALL, STALL_MIN, TICK};
 use crate::clock::{self, Mono};
 use crate::policy::Method;
 use crate::reply::Program;
 use crate::roster::{Assignment, Plan, Roster};
-use crate::schedule::Timing;
+use crate::schedule::{STEP_MAX, Timing};
 use crate::unit::{Blind, Family, Mac, Verdict};
 use crate::verdict::{Judgement, Thresholds};
 use crate::view::{self, Series, Shown};
@@ -53,7 +53,7 @@ impl Engine {
         }
         let shortest = self.classes.iter().map(|(_, class)| class.timing.timeout).min().unwrap_or(STALL);
         self.stall = (shortest / 2).clamp(STALL_MIN, STALL);
-        self.tick_quiet = (self.stall / 4).clamp(TICK, TICK_QUIET);
+        self.step_max = (self.stall / 4).clamp(TICK, STEP_MAX);
         self.tell(Note::Roster(plan.roster.clone(), plan.forgotten));
         let more = (plan.capacity as usize).saturating_sub(self.cells.len());
         self.cells.reserve_exact(more);

@@ -75,6 +75,11 @@ impl Engine {
         self.pass(number, family, now);
     }
 
+    /// Whether anybody behind a gateway is still to be told of it.
+    pub(super) fn passes(&self) -> bool {
+        self.networks.iter().flat_map(|network| &network.gateways).any(|gateway| gateway.passage.is_some())
+    }
+
     /// Tells the next piece of those behind each gateway.
     pub(super) fn gateways(&mut self, now: Mono) {
         for number in 0..self.networks.len() {

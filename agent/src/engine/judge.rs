@@ -1,4 +1,4 @@
-//! Judging: what became of the probes, and what the verdict is then. A quiet turn after a probe left it is looked whether it was answered;
+//! Judging: what became of the probes, and what the verdict is then. Ten milliseconds after a probe left it is looked whether it was answered;
 //! nearly all were. Whose was not is looked at again when the deadline has passed.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cell::Mark;
 use super::send::AHEAD;
 use super::well::Well;
-use super::{Engine, MARGIN, Note, TICK, Turned};
+use super::{Engine, LOOK, MARGIN, Note, TICK, Turned};
 use crate::clock::Mono;
 use crate::layers::Layer;
 use crate::reply::{leads, prefetch};
@@ -23,7 +23,7 @@ impl Engine {
     pub(super) fn judge(&mut self, now: Mono) {
         let mut due = std::mem::take(&mut self.due);
         // Turns do not come to the microsecond.
-        self.schedule.look(now + TICK / 2 - self.tick_quiet, |slots| due.extend_from_slice(slots));
+        self.schedule.look(now + TICK / 2 - self.step_max.min(LOOK), |slots| due.extend_from_slice(slots));
         let mut well = Well::default();
         for (at, slot) in due.iter().enumerate() {
             self.prefetch_answer(&due, at + AHEAD);

@@ -48,19 +48,21 @@ use crate::clock::{self, Clock, Mono};
 use crate::priority;
 use crate::reply::{Arrays, Program};
 use crate::roster::{Assignment, Plan, Roster};
-use crate::schedule::{Pps, Schedule, Throttle};
+use crate::schedule::{Pps, STEP_MAX, Schedule, Throttle};
 use crate::view::{self, View};
 
-/// One turn of the engine while there is much to do: probes leave a bucket of the dial at a time.
+/// The shortest turn of the engine.
 pub const TICK: Duration = Duration::from_millis(1);
-/// One turn while there is little: a turn costs hundreds of microseconds on an idle processor whatever it does (PERFORMANCE.md), so few
-/// probes are sent ten buckets at a time. Less where timeouts are so short that a turn would look like a stall. What left is looked at so
-/// long after it did: answers that take longer than that are looked for twice.
-const TICK_QUIET: Duration = Duration::from_millis(10);
-/// Likewise while a probe of an address that is not down was not answered by then, for its miss is to be seen soon after its deadline.
-const TICK_AWAITING: Duration = Duration::from_millis(5);
-/// Probes of one turn above which the next is sooner: they leave in one go.
+/// Between two departures of probes, and between two turns where nothing else is to be done: a turn costs hundreds of microseconds on an
+/// idle processor whatever it does (PERFORMANCE.md), so few probes leave many buckets of the dial at a time. Each is a multiple of
+/// the next, and turns come at multiples on the clock, so that no step begins between two of them.
+const STEPS: [Duration; 4] = [STEP_MAX, Duration::from_millis(10), Duration::from_millis(5), TICK];
+/// Probes of one step at most, where a shorter one can have fewer: they leave in one go.
 const MANY: u64 = 1_000;
+/// One turn while a probe of an address that is not down was not answered soon, for its miss is to be seen soon after its deadline.
+const TICK_AWAITING: Duration = Duration::from_millis(5);
+/// What left is looked at so long after it did: answers that take longer than that are looked for twice.
+const LOOK: Duration = Duration::from_millis(10);
 /// From a deadline to its judgement: a reply that came in just before it may still be on its way through the program.
 const MARGIN: Duration = Duration::from_micros(200);
 /// A pause between two turns from which on the agent itself was not well: probes under way then are evidence of nothing.
@@ -173,8 +175,9 @@ pub struct Engine {
     suspended: Duration,
     /// Until when a miss may come that is news.
     awaiting: Mono,
-    /// One turn while there is little to do.
-    tick_quiet: Duration,
+    /// Between two departures of probes, and the longest that this may be: less where timeouts are so short that it would look like a stall.
+    step: Duration,
+    step_max: Duration,
     /// A pause between two turns from which on the agent itself was not well.
     stall: Duration,
     stall_told: Seldom,
@@ -226,7 +229,8 @@ impl Engine {
             skipped: Vec::new(),
             suspended,
             awaiting: now,
-            tick_quiet: TICK_QUIET,
+            step: TICK,
+            step_max: STEP_MAX,
             stall: STALL,
             stall_told: Seldom::default(),
             skipped_told: Seldom::default(),
@@ -236,16 +240,14 @@ impl Engine {
     /// Turns until `stop` is set. Dropping the engine afterwards detaches the program and closes the sockets.
     pub fn run(mut self, commands: &Commands<Command>, stop: &AtomicBool) {
         priority::come_first();
-        let mut next = self.clock.now();
-        self.start(next);
+        self.start(self.clock.now());
         while !stop.load(Ordering::Relaxed) {
             let now = self.clock.now();
             while let Ok(command) = commands.try_recv() {
                 self.command(command, now);
             }
             self.turn(now, self.clock.boot_time(), self.clock.unix_ms());
-            next = (next + self.tick).max(now);
-            let rest = next.since(self.clock.now());
+            let rest = (now + self.tick).since(self.clock.now());
             if !rest.is_zero() {
                 std::thread::sleep(rest);
             }
@@ -281,14 +283,15 @@ impl Engine {
             }
         }
         self.last = now;
-        self.schedule.prefetch_hands(now + self.tick / 2);
+        self.schedule.prefetch_hands(now, self.step);
         self.work();
         self.find_ways(now);
         self.resolve(now);
         self.gateways(now);
         self.take_census(now);
         self.judge(now);
-        self.tick = self.rest();
+        self.step = self.pace();
+        self.tick = self.rest(now);
         self.send(now);
         if now.since(self.refreshed) >= REFRESH {
             self.refreshed = now;
@@ -296,18 +299,25 @@ impl Engine {
         }
     }
 
-    /// How long after this turn the next one is due.
-    fn rest(&self) -> Duration {
+    /// Between two departures.
+    fn pace(&self) -> Duration {
         let rate = self.schedule.rate();
-        let many = |tick: Duration| rate * tick.as_millis() as u64 > MANY * 1_000;
-        // An address under suspicion wants its verdict to the millisecond, and whoever pushed a table waits for it.
-        if many(TICK_AWAITING) || self.schedule.confirms() || self.job.is_some() {
+        let fits = |step: &Duration| *step <= self.step_max && rate * step.as_millis() as u64 <= MANY * 1_000;
+        STEPS.into_iter().find(fits).unwrap_or(TICK)
+    }
+
+    /// How long after this turn the next one is due.
+    fn rest(&self, now: Mono) -> Duration {
+        // An address under suspicion wants its verdict to the millisecond; whoever pushed a table waits for it, and so does all that lies
+        // behind a gateway that came or went.
+        let turn = if self.schedule.confirms() || self.job.is_some() || self.passes() {
             TICK
-        } else if many(TICK_QUIET) || self.last < self.awaiting {
-            self.tick_quiet.min(TICK_AWAITING)
+        } else if now < self.awaiting {
+            self.step.min(TICK_AWAITING)
         } else {
-            self.tick_quiet
-        }
+            self.step
+        };
+        (now.floor(turn) + turn).since(now)
     }
 
     /// Takes a command.

@@ -56,8 +56,7 @@ impl Batch {
 impl Engine {
     pub(super) fn send(&mut self, now: Mono) {
         let mut skipped = std::mem::take(&mut self.skipped);
-        // What is due until halfway to the next turn leaves now: nobody is then further from the due time than half a turn.
-        self.schedule.advance(now, self.tick / 2, |slot| skipped.push(slot));
+        self.schedule.advance(now, self.step, |slot| skipped.push(slot));
         let allowance = self.throttle.allowance(now).min(MOST);
         let mut taken = 0;
         // What stands at the front of the queue is about to be looked at.

@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Timing;
 use super::order::Order;
+use super::{STEP_MAX, Timing};
 use crate::clock::{Mono, nanos};
 use crate::reply::prefetch;
 
@@ -20,8 +20,8 @@ const WIDTH_MIN: u64 = 1_000_000;
 const GRAIN_MAX: usize = 256;
 /// Addresses of a bucket in a cache line.
 const LINE: usize = 16;
-/// Buckets that are fetched early at most: those of a turn.
-const PREFETCHED: u64 = 10;
+/// Buckets that are fetched early at most: those of a step.
+const PREFETCHED: u64 = STEP_MAX.as_millis() as u64;
 
 #[derive(Debug)]
 pub(super) struct Dial {
@@ -63,12 +63,14 @@ impl Dial {
         let circle = (interval / width).max(1) as usize;
         // The width is stretched so that the circle is exactly one interval.
         let width = interval / circle as u64;
+        // So that a group of buckets leaves in one step, whatever its length.
+        let start = now.floor(STEP_MAX);
         Dial {
             timing,
-            start: now,
+            start,
             width,
             buckets: vec![Vec::new(); circle],
-            hand: 0,
+            hand: nanos(now.since(start)) / width,
             count: 0,
             expected: 0,
             filling: Filling { level: 1, expected: 0, cursor: 0, order: Order::scattered(circle), visited: 0, holes: Vec::new() },
@@ -153,12 +155,12 @@ impl Dial {
         filling.cursor
     }
 
-    /// Moves the hand to now. `due` gets the addresses of each bucket with the moment they were due; those of buckets that lie
-    /// further back than `lag` go to `skipped` instead, each once.
-    pub(super) fn send(&mut self, now: Mono, lag: Duration, mut due: impl FnMut(&[u32], Mono), mut skipped: impl FnMut(u32)) {
-        let reached = now.since(self.start).as_nanos() as u64 / self.width + 1;
+    /// Moves the hand to the buckets that are due before `until`. `due` gets the addresses of each with the moment they are due; those of
+    /// buckets that lie further back from now than `lag` go to `skipped` instead, each once.
+    pub(super) fn send(&mut self, now: Mono, until: Mono, lag: Duration, mut due: impl FnMut(&[u32], Mono), mut skipped: impl FnMut(u32)) {
+        let reached = self.before(until);
         let circle = self.buckets.len() as u64;
-        let keep = reached.saturating_sub((nanos(lag) / self.width).max(1));
+        let keep = (nanos(now.since(self.start)) / self.width + 1).saturating_sub((nanos(lag) / self.width).max(1));
         if self.hand < keep {
             for k in self.hand.max(keep.saturating_sub(circle))..keep {
                 self.buckets[(k % circle) as usize].iter().copied().for_each(&mut skipped);
@@ -172,9 +174,14 @@ impl Dial {
         }
     }
 
-    /// Begins to fetch the buckets that the hand will come to until then. Some thousand addresses are 64 cache lines.
+    /// Buckets that are due before then, counted from the start.
+    fn before(&self, until: Mono) -> u64 {
+        nanos(until.since(self.start)).div_ceil(self.width)
+    }
+
+    /// Begins to fetch the buckets that [`Dial::send`] will come to. Some thousand addresses are 64 cache lines.
     pub(super) fn prefetch(&self, until: Mono) {
-        let reached = until.since(self.start).as_nanos() as u64 / self.width + 1;
+        let reached = self.before(until);
         let circle = self.buckets.len() as u64;
         for k in self.hand..reached.min(self.hand + PREFETCHED) {
             self.buckets[(k % circle) as usize].iter().step_by(LINE).for_each(prefetch);

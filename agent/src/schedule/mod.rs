@@ -26,6 +26,9 @@ use crate::reply::prefetch;
 /// catch up. It is also the shortest interval that a policy may ask for.
 pub const LAG_MAX: Duration = Duration::from_millis(100);
 
+/// The longest step of the hands. All steps divide it.
+pub const STEP_MAX: Duration = Duration::from_millis(20);
+
 /// The times of a policy. Policies with the same times share a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
@@ -80,6 +83,8 @@ pub struct Schedule {
     /// Lowest bit: being confirmed; the others count its confirmations, so that an old entry of the queue is known.
     confirmations: Vec<u8>,
     backlog: VecDeque<Waiting>,
+    /// When the hands were moved last, or got a new dial.
+    moved: Mono,
     trail: Trail,
     /// Deadlines that are not in the order of their making, the earliest first.
     deadlines: BinaryHeap<Reverse<(Mono, u32)>>,
@@ -154,9 +159,14 @@ impl Schedule {
         }
     }
 
-    /// Moves the hands to a little ahead of now: what is due by then joins the queue that [`Schedule::next_due`] hands out. Re-probes
-    /// are never early. `skipped` gets the slots whose turn is lost because the hands stood still for longer than [`LAG_MAX`].
-    pub fn advance(&mut self, now: Mono, ahead: Duration, mut skipped: impl FnMut(u32)) {
+    /// Moves the hands in steps that begin at multiples of their length on the clock: what is due within the present one joins the queue
+    /// that [`Schedule::next_due`] hands out, and should have left at its beginning. So an address is probed at the same moment of each
+    /// interval, however often this is called, where that is a multiple of the step. Re-probes are never early. `skipped` gets the
+    /// slots whose turn is lost because the hands stood still for longer than [`LAG_MAX`].
+    pub fn advance(&mut self, now: Mono, step: Duration, mut skipped: impl FnMut(u32)) {
+        let begun = now.floor(step);
+        // Later where the step has become longer, or a dial is new.
+        let leaves = begun.max(std::mem::replace(&mut self.moved, now));
         let (backlog, marks) = (&mut self.backlog, &self.confirmations);
         for dial in &mut self.dials {
             while let Some(&(at, slot, mark)) = dial.confirm.front()
@@ -170,12 +180,15 @@ impl Schedule {
                     dial.confirm.push_back((if next > now { next } else { now + dial.timing.confirm_interval }, slot, mark));
                 }
             }
-            let due = |slots: &[u32], at| backlog.extend(slots.iter().map(|&slot| Waiting { at, slot, regular: true }));
-            dial.send(now + ahead, LAG_MAX + ahead, due, &mut skipped);
+            let due = |slots: &[u32], at: Mono| {
+                let at = at.min(leaves);
+                backlog.extend(slots.iter().map(|&slot| Waiting { at, slot, regular: true }));
+            };
+            dial.send(now, begun + step, LAG_MAX, due, &mut skipped);
         }
     }
 
-    /// The next slot to probe and when it was due. Slots that waited for longer than [`LAG_MAX`] go to `skipped`.
+    /// The next slot to probe and when it should have left. Slots that waited for longer than [`LAG_MAX`] go to `skipped`.
     pub fn next_due(&mut self, now: Mono, mut skipped: impl FnMut(u32)) -> Option<(u32, Mono)> {
         while let Some(Waiting { at, slot, regular }) = self.backlog.pop_front() {
             if !self.holds(slot) || (regular && self.is_confirming(slot)) {
@@ -190,9 +203,9 @@ impl Schedule {
         None
     }
 
-    /// Begins to fetch what the hands will come to until then.
-    pub fn prefetch_hands(&self, until: Mono) {
-        self.dials.iter().for_each(|dial| dial.prefetch(until));
+    /// Begins to fetch what [`Schedule::advance`] will come to.
+    pub fn prefetch_hands(&self, now: Mono, step: Duration) {
+        self.dials.iter().for_each(|dial| dial.prefetch(now.floor(step) + step));
     }
 
     /// Begins to fetch what sending asks about a slot.
@@ -297,6 +310,7 @@ impl Schedule {
         if let Some(&number) = self.by_timing.get(&timing) {
             return number;
         }
+        self.moved = self.moved.max(now);
         let free = self.dials.iter().position(Dial::is_unused);
         let number = match free {
             Some(number) => {

@@ -1,8 +1,10 @@
 //! The order in which a pass of a dial comes to its buckets: scattered over the circle, so that a few addresses lie far apart; where each
 //! bucket is going to have some, in groups of those that one turn of the engine sends, so that neighbours are probed together.
 
-/// Buckets of a group: those of the engine's longest turn, where a bucket is a millisecond.
-const GROUP: usize = 10;
+use super::STEP_MAX;
+
+/// Buckets of a group: those of the longest step, where a bucket is a millisecond.
+const GROUP: usize = STEP_MAX.as_millis() as usize;
 
 /// An order that visits every bucket of a circle once.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +21,7 @@ impl Order {
         Order::of(circle, 1)
     }
 
-    /// Ten by ten, each ten far from those before them; the last ones may be a few more.
+    /// Group by group, each far from the one before it; the last one may have a few more.
     pub(super) fn grouped(circle: usize) -> Self {
         Order::of(circle, GROUP.min(circle))
     }
