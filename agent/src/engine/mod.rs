@@ -299,10 +299,13 @@ impl Engine {
         }
     }
 
-    /// Between two departures.
+    /// Between two departures. In the longer steps no address may wander: its next probe would come later than its interval says by a step.
     fn pace(&self) -> Duration {
         let rate = self.schedule.rate();
-        let fits = |step: &Duration| *step <= self.step_max && rate * step.as_millis() as u64 <= MANY * 1_000;
+        let fits = |step: &Duration| {
+            let few = rate * step.as_millis() as u64 <= MANY * 1_000;
+            *step <= self.step_max && few && (*step <= TICK_AWAITING || self.schedule.keeps(*step))
+        };
         STEPS.into_iter().find(fits).unwrap_or(TICK)
     }
 

@@ -84,6 +84,11 @@ impl Dial {
         self.count == 0 && self.expected == 0 && self.confirm.is_empty() && self.deadlines.is_empty()
     }
 
+    /// Whether anybody sits on it.
+    pub(super) fn is_used(&self) -> bool {
+        self.count > 0
+    }
+
     /// Probes a second.
     pub(super) fn rate(&self) -> u64 {
         self.count as u64 * 1_000_000_000 / (self.width * self.buckets.len() as u64)

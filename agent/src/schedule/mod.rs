@@ -18,7 +18,7 @@ use dial::Dial;
 pub use throttle::{Pps, Throttle};
 use trail::Trail;
 
-use crate::clock::Mono;
+use crate::clock::{Mono, nanos};
 use crate::policy::Policy;
 use crate::reply::prefetch;
 
@@ -271,6 +271,11 @@ impl Schedule {
     /// Probes a second, without confirmations.
     pub fn rate(&self) -> u64 {
         self.dials.iter().map(Dial::rate).sum()
+    }
+
+    /// Whether every interval is a multiple of the step, so that no address's moment wanders.
+    pub fn keeps(&self, step: Duration) -> bool {
+        self.dials.iter().filter(|dial| dial.is_used()).all(|dial| nanos(dial.timing.interval).is_multiple_of(nanos(step)))
     }
 
     /// Whether any slot is being confirmed, or was a moment ago.

@@ -79,7 +79,7 @@ fn every_reply_is_counted_once_and_for_its_own_policy() {
     });
     let counts = counts(&simulation);
     assert!(moment.is_some() && counts.len() == 2, "sent, answered, RTTs: {counts:?}");
-    assert!(counts.iter().all(|(sent, replies, _)| *sent > 5_000 && (1..400).contains(&(sent - replies))), "{counts:?}");
+    assert!(counts.iter().all(|(sent, replies, _)| *sent > 5_000 && (0..400).contains(&(sent - replies))), "{counts:?}");
     assert_eq!(counts.iter().map(|(_, replies, _)| replies).sum::<u64>(), simulation.view().totals.replies.value());
     let roster = simulation.ledger.roster();
     let last = |slot| simulation.view().last_reply_ms(slot, simulation.now(), moment.unwrap());

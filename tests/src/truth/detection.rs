@@ -12,8 +12,9 @@ use rollcall_agent_ebpf::fleet::Behaviour;
 use super::odds;
 use crate::simulation::Random;
 
-/// A probe leaves up to half a turn early or late, and its miss is seen up to half a turn after its deadline.
-const SLACK: Duration = Duration::from_millis(15);
+/// An address is probed at one moment of each interval, or within five milliseconds where that is no multiple of a step; its miss is seen up
+/// to five milliseconds after its deadline.
+const SLACK: Duration = Duration::from_millis(10);
 
 /// Times from death to verdict, sorted, and the policy.
 pub(crate) struct Detection {
@@ -44,9 +45,8 @@ impl Detection {
 }
 
 /// Lets half of so many hosts die, each at a random moment of some rounds.
-pub(crate) fn run(seed: u64, hosts: u32, down_after: u8) -> Result<Detection> {
+pub(crate) fn run(seed: u64, hosts: u32, policy: Policy) -> Result<Detection> {
     const ROUNDS: u64 = 20;
-    let policy = odds::policy(down_after);
     let mut simulation = odds::simulation(seed, hosts, policy.clone())?;
     let start = Duration::from_secs(5);
     simulation.run_until(start);
@@ -84,9 +84,13 @@ mod tests {
 
     #[test]
     fn every_death_is_told_within_the_bound_and_half_of_them_within_the_predicted_half() {
-        let detection = run(3, 400, 3).unwrap();
-        assert!(detection.holds(), "{:?}", detection.measured(1.0));
-        let (measured, predicted) = (detection.measured(0.5), detection.predicted(0.5));
-        assert!(measured.abs_diff(predicted) < Duration::from_millis(120), "{measured:?} {predicted:?}");
+        // In steps of ten milliseconds, of twenty, and of five, for the interval is no multiple of more, nor of that.
+        for (timeout, interval) in [(100, 1000), (200, 1000), (200, 997)] {
+            let (timeout, interval) = (Duration::from_millis(timeout), Duration::from_millis(interval));
+            let detection = run(3, 400, Policy { timeout, interval, ..odds::policy(3) }).unwrap();
+            assert!(detection.holds(), "{:?} to {:?}", detection.measured(0.0), detection.measured(1.0));
+            let (measured, predicted) = (detection.measured(0.5), detection.predicted(0.5));
+            assert!(measured.abs_diff(predicted) < Duration::from_millis(120), "{measured:?} {predicted:?}");
+        }
     }
 }

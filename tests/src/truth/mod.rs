@@ -89,7 +89,7 @@ fn run(options: &Options) -> Result<bool> {
     }
     say("deaths");
     let hosts = u32::try_from(options.probes / 10).unwrap_or(u32::MAX).clamp(1000, 20_000);
-    let detections = [1, 2, 3].map(|down_after| detection::run(options.seed, hosts, down_after));
+    let detections = [1, 2, 3].map(|down_after| detection::run(options.seed, hosts, odds::policy(down_after)));
     let detections = detections.into_iter().collect::<Result<Vec<_>>>()?;
     say("scenarios");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");

@@ -44,7 +44,7 @@ impl Display for Page<'_> {
         writeln!(f, "\nPer regular probe of an address that is up, the prediction is p^n.\n\n## Time from death to verdict\n")?;
         writeln!(
             f,
-            "Half of the hosts die, each at a random moment; milliseconds, predicted in brackets. The bound is the policy's; 15 ms more, which is a turn of the engine and half of one, are allowed.\n"
+            "Half of the hosts die, each at a random moment; milliseconds, predicted in brackets. The bound is the policy's; 10 ms more, which is two turns of the engine while a miss is coming, are allowed.\n"
         )?;
         writeln!(f, "| down after | deaths | p50 | p90 | p99 | longest | bound |\n|---|---|---|---|---|---|---|")?;
         detections.iter().try_for_each(|detection| times(f, detection))?;
