@@ -31,6 +31,11 @@ impl Gateway {
     pub(super) fn at(address: Option<IpAddr>) -> Self {
         Gateway { address, ..Gateway::default() }
     }
+
+    /// Whether somebody behind it is still to be told that it came or went.
+    pub(super) fn is_passing(&self) -> bool {
+        self.passage.is_some()
+    }
 }
 
 /// What the addresses behind a gateway are being told.
@@ -73,11 +78,6 @@ impl Engine {
         doubtful.append(&mut network.unheard);
         self.settle_doubtful(doubtful, now);
         self.pass(number, family, now);
-    }
-
-    /// Whether anybody behind a gateway is still to be told of it.
-    pub(super) fn passes(&self) -> bool {
-        self.networks.iter().flat_map(|network| &network.gateways).any(|gateway| gateway.passage.is_some())
     }
 
     /// Tells the next piece of those behind each gateway.

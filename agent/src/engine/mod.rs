@@ -1,6 +1,6 @@
 //! Engine: the one thread that owns schedule, verdicts, transmitters and program, and the one module that knows all stages.
 //!
-//! It turns once a millisecond, or every ten while there is little to do: take commands, carry out a piece of the plan under way, judge
+//! It turns once a millisecond, or every twenty while there is little to do: take commands, carry out a piece of the plan under way, judge
 //! what left some milliseconds ago and whose deadline passed, send what is due. Nothing it does waits: commands come in by a channel, what
 //! it has to say goes out by another, and what it knows is read by others from the [`View`].
 
@@ -311,9 +311,10 @@ impl Engine {
 
     /// How long after this turn the next one is due.
     fn rest(&self, now: Mono) -> Duration {
-        // An address under suspicion wants its verdict to the millisecond; whoever pushed a table waits for it, and so does all that lies
+        // An address under suspicion wants its verdict to the millisecond; whoever pushed a table waits for it, and so does whoever lies
         // behind a gateway that came or went.
-        let turn = if self.schedule.confirms() || self.job.is_some() || self.passes() {
+        let changing = self.job.is_some() || self.networks.iter().any(Network::is_changing);
+        let turn = if changing || self.schedule.confirms() {
             TICK
         } else if now < self.awaiting {
             self.step.min(TICK_AWAITING)

@@ -184,6 +184,11 @@ impl Network {
         self.gateways[family as usize].mac.is_some()
     }
 
+    /// Whether its addresses are being gone through, a piece in each turn.
+    pub(super) fn is_changing(&self) -> bool {
+        self.anew.is_some() || self.gateways.iter().any(Gateway::is_passing)
+    }
+
     /// Whether an address is reached without a gateway.
     pub(super) fn is_on_link(&self, address: IpAddr) -> bool {
         let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());

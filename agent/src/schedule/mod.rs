@@ -165,8 +165,7 @@ impl Schedule {
     /// slots whose turn is lost because the hands stood still for longer than [`LAG_MAX`].
     pub fn advance(&mut self, now: Mono, step: Duration, mut skipped: impl FnMut(u32)) {
         let begun = now.floor(step);
-        // Later where the step has become longer, or a dial is new.
-        let leaves = begun.max(std::mem::replace(&mut self.moved, now));
+        let moved = std::mem::replace(&mut self.moved, now);
         let (backlog, marks) = (&mut self.backlog, &self.confirmations);
         for dial in &mut self.dials {
             while let Some(&(at, slot, mark)) = dial.confirm.front()
@@ -181,7 +180,8 @@ impl Schedule {
                 }
             }
             let due = |slots: &[u32], at: Mono| {
-                let at = at.min(leaves);
+                // Later than its step begins where that has become longer, or the dial is new.
+                let at = at.floor(step).max(moved);
                 backlog.extend(slots.iter().map(|&slot| Waiting { at, slot, regular: true }));
             };
             dial.send(now, begun + step, LAG_MAX, due, &mut skipped);
