@@ -29,7 +29,7 @@ impl Mono {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The last moment until then that is a multiple of that many nanoseconds or more since boot.
+    /// The last multiple of `step` since boot that is not later.
     pub fn floor(self, step: Duration) -> Mono {
         Mono(self.0 - self.0 % nanos(step).max(1))
     }

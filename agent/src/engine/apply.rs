@@ -14,7 +14,7 @@ use super::cell::{Cell, Mark};
 use super::class::Class;
 use super::hearing::Hearing;
 use super::way::Way;
-use super::{Engine, Job, Note, STALL, STALL_MIN, TICK};
+use super::{Engine, Job, Note, STALL, STALL_MIN};
 use crate::clock::{self, Mono};
 use crate::policy::Method;
 use crate::reply::Program;
@@ -51,9 +51,7 @@ impl Engine {
             };
             self.classes.insert(*number, class);
         }
-        let shortest = self.classes.iter().map(|(_, class)| class.timing.timeout).min().unwrap_or(STALL);
-        self.stall = (shortest / 2).clamp(STALL_MIN, STALL);
-        self.step_max = (self.stall / 4).clamp(TICK, STEP_MAX);
+        self.mind_timeouts();
         self.tell(Note::Roster(plan.roster.clone(), plan.forgotten));
         let more = (plan.capacity as usize).saturating_sub(self.cells.len());
         self.cells.reserve_exact(more);
@@ -113,9 +111,17 @@ impl Engine {
         self.job = Some(job);
     }
 
+    /// Of how long a pause is a stall, and how long a step may be, says the shortest timeout.
+    fn mind_timeouts(&mut self) {
+        let shortest = self.classes.iter().map(|(_, class)| class.timing.timeout).min().unwrap_or(STALL);
+        self.stall = (shortest / 2).clamp(STALL_MIN, STALL);
+        self.step_max = (self.stall / 4).min(STEP_MAX);
+    }
+
     fn finish(&mut self, job: Job) {
         let Job { roster, removed, changed, added, done } = job;
         self.classes.retain(|number| roster.groups.contains_key(&number));
+        self.mind_timeouts();
         if let Ok(mut series) = self.view.series.write() {
             *series = self.classes.iter().map(|(number, class)| (number, class.series.clone())).collect();
         }

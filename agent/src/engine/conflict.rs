@@ -11,7 +11,7 @@ use rollcall_agent_ebpf::target;
 use tracing::warn;
 
 use super::cell::Mark;
-use super::{Conditioned, Engine, Note};
+use super::{Conditioned, Engine, Note, TICK};
 use crate::clock::Mono;
 use crate::unit::{Condition, Mac, Verdict};
 
@@ -64,7 +64,9 @@ impl Census {
     /// A question goes out: when the next may.
     fn asked(&mut self, now: Mono) {
         self.asked += 1;
-        self.due = now + (self.period / self.all.max(self.asked).max(1)).max(SPACING);
+        let spacing = (self.period / self.all.max(self.asked).max(1)).max(SPACING);
+        // From when it was due: turns that come a little late must not add up.
+        self.due = if now.since(self.due) < spacing { self.due + spacing } else { now + spacing };
     }
 
     /// A round is over; an early one waits for its time.
@@ -130,6 +132,7 @@ impl Engine {
 
     /// The next questions of each network's census.
     pub(super) fn take_census(&mut self, now: Mono) {
+        let now = now.floor(TICK);
         for number in 0..self.networks.len() {
             let network = &mut self.networks[number];
             let (Some(census), Some(tap), None) = (&mut network.census, &mut network.tap, network.blind) else { continue };
@@ -175,13 +178,20 @@ mod tests {
         let mut now = Mono::from_nanos(1);
         for _ in 0..100 {
             census.asked(now);
+            now = census.due;
         }
         census.round();
         census.asked(now);
         assert_eq!(census.due.since(now), Duration::from_secs(1));
-        now = census.due;
+        let late = Duration::from_millis(15);
+        let due = census.due;
+        census.asked(due + late);
+        assert_eq!(census.due.since(due), Duration::from_secs(1), "a turn that comes late delays nobody after it");
         let mut quick = Census::new(Duration::from_secs(1));
-        (0..10_000).for_each(|_| quick.asked(now));
+        for _ in 0..10_000 {
+            now = quick.due.max(now);
+            quick.asked(now);
+        }
         assert_eq!(quick.due.since(now), SPACING, "a storm is no census");
     }
 }

@@ -1,5 +1,5 @@
-//! Judging: what became of the probes, and what the verdict is then. Ten milliseconds after a probe left it is looked whether it was answered;
-//! nearly all were. Whose was not is looked at again when the deadline has passed.
+//! Judging: what became of the probes, and what the verdict is then. In the first turn ten milliseconds after a probe left it is looked whether it
+//! was answered; nearly all were. Whose was not is looked at again when the deadline has passed.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use super::hearing::{Hearing, Showing};
 use super::losses::Losses;
 use super::send::Batch;
 use super::sight::Haze;
-use super::{Engine, Seldom};
+use super::{Engine, Seldom, TICK};
 use crate::clock::Mono;
 use crate::packet::Sender;
 use crate::reply::Ear;
@@ -189,6 +189,11 @@ impl Network {
         self.anew.is_some() || self.gateways.iter().any(Gateway::is_passing)
     }
 
+    /// Whether probes are left that its interface did not take.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.batches.iter().any(|batch| !batch.is_empty())
+    }
+
     /// Whether an address is reached without a gateway.
     pub(super) fn is_on_link(&self, address: IpAddr) -> bool {
         let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
@@ -236,12 +241,14 @@ impl Network {
 impl Engine {
     /// Asks for MACs, hears the answers, tries networks again that refused to send.
     pub(super) fn resolve(&mut self, now: Mono) {
+        // A turn that comes a little earlier than the last one did is not to miss what is due by then.
+        let beat = now.floor(TICK);
         for number in 0..self.networks.len() {
             let network = &mut self.networks[number];
-            if now.since(network.resolved) < RESOLVE {
+            if beat.since(network.resolved) < RESOLVE {
                 continue;
             }
-            network.resolved = now;
+            network.resolved = beat;
             if network.blind == Some(Blind::SendError) && now.since(network.tried) >= RETRY {
                 self.try_again(number as u16, now);
             }
@@ -278,7 +285,7 @@ impl Engine {
                 continue;
             }
             let mut asks = Vec::new();
-            found.extend(network.resolver.advance(now, &mut asks));
+            found.extend(network.resolver.advance(beat, &mut asks));
             let mut left = false;
             for (address, mac) in asks {
                 // A question that could not be sent is asked again like one that was not answered.

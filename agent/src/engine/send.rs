@@ -47,6 +47,11 @@ impl Batch {
         }
     }
 
+    /// Whether all of it has left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     fn drop_first(&mut self, count: usize) {
         self.slots.drain(..count);
         self.notes.drain(..count);

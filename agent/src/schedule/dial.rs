@@ -1,4 +1,4 @@
-//! The dial: a circle of time buckets for all addresses of one timing, with a hand that stands at now.
+//! The dial: a circle of time buckets for all addresses of one timing, with a hand that goes round in steps.
 //!
 //! Bucket k of the circle is due at `start + k * width`, again one interval later, and so on.
 
@@ -31,6 +31,8 @@ pub(super) struct Dial {
     buckets: Vec<Vec<u32>>,
     /// Next bucket that the hand will come to, counted from the start, not modulo the circle.
     hand: u64,
+    /// When it was moved last.
+    moved: Mono,
     count: usize,
     expected: usize,
     filling: Filling,
@@ -65,15 +67,18 @@ impl Dial {
         let width = interval / circle as u64;
         // So that a group of buckets leaves in one step, whatever its length.
         let start = now.floor(STEP_MAX);
+        let hand = nanos(now.since(start)) / width;
+        let cursor = hand as usize % circle;
         Dial {
             timing,
             start,
             width,
             buckets: vec![Vec::new(); circle],
-            hand: nanos(now.since(start)) / width,
+            hand,
+            moved: now,
             count: 0,
             expected: 0,
-            filling: Filling { level: 1, expected: 0, cursor: 0, order: Order::scattered(circle), visited: 0, holes: Vec::new() },
+            filling: Filling { level: 1, expected: 0, cursor, order: Order::scattered(circle), visited: 0, holes: Vec::new() },
             confirm: VecDeque::new(),
             deadlines: VecDeque::new(),
         }
@@ -101,7 +106,8 @@ impl Dial {
         if self.count == 0 {
             let circle = self.buckets.len();
             self.filling.order = if addresses < circle { Order::scattered(circle) } else { Order::grouped(circle) };
-            (self.filling.cursor, self.filling.visited) = (0, 0);
+            // The first ones need not wait for an interval.
+            (self.filling.cursor, self.filling.visited) = (self.hand as usize % circle, 0);
             self.filling.level = 1;
             self.filling.level = self.filling.grain();
         }
@@ -160,10 +166,18 @@ impl Dial {
         filling.cursor
     }
 
-    /// Moves the hand to the buckets that are due before `until`. `due` gets the addresses of each with the moment they are due; those of
+    /// Moves the hand to the end of the present step. `due` gets the addresses of each bucket with the moment they should leave at; those of
     /// buckets that lie further back from now than `lag` go to `skipped` instead, each once.
-    pub(super) fn send(&mut self, now: Mono, until: Mono, lag: Duration, mut due: impl FnMut(&[u32], Mono), mut skipped: impl FnMut(u32)) {
-        let reached = self.before(until);
+    pub(super) fn send(
+        &mut self,
+        now: Mono,
+        step: Duration,
+        lag: Duration,
+        mut due: impl FnMut(&[u32], Mono),
+        mut skipped: impl FnMut(u32),
+    ) {
+        let reached = self.before(now.floor(step) + step);
+        let moved = std::mem::replace(&mut self.moved, now);
         let circle = self.buckets.len() as u64;
         let keep = (nanos(now.since(self.start)) / self.width + 1).saturating_sub((nanos(lag) / self.width).max(1));
         if self.hand < keep {
@@ -174,6 +188,8 @@ impl Dial {
         }
         while self.hand < reached {
             let at = Mono::from_nanos(self.start.nanos() + self.hand * self.width);
+            // Later than its step begins where that has become longer, or the dial is new.
+            let at = at.floor(step).max(moved);
             due(&self.buckets[(self.hand % circle) as usize], at);
             self.hand += 1;
         }

@@ -83,8 +83,6 @@ pub struct Schedule {
     /// Lowest bit: being confirmed; the others count its confirmations, so that an old entry of the queue is known.
     confirmations: Vec<u8>,
     backlog: VecDeque<Waiting>,
-    /// When the hands were moved last, or got a new dial.
-    moved: Mono,
     trail: Trail,
     /// Deadlines that are not in the order of their making, the earliest first.
     deadlines: BinaryHeap<Reverse<(Mono, u32)>>,
@@ -160,12 +158,10 @@ impl Schedule {
     }
 
     /// Moves the hands in steps that begin at multiples of their length on the clock: what is due within the present one joins the queue
-    /// that [`Schedule::next_due`] hands out, and should have left at its beginning. So an address is probed at the same moment of each
-    /// interval, however often this is called, where that is a multiple of the step. Re-probes are never early. `skipped` gets the
+    /// that [`Schedule::next_due`] hands out, and should have left at its beginning. So where the interval is a multiple of the step an
+    /// address is probed at the same moment of each, however often this is called. Re-probes are never early. `skipped` gets the
     /// slots whose turn is lost because the hands stood still for longer than [`LAG_MAX`].
     pub fn advance(&mut self, now: Mono, step: Duration, mut skipped: impl FnMut(u32)) {
-        let begun = now.floor(step);
-        let moved = std::mem::replace(&mut self.moved, now);
         let (backlog, marks) = (&mut self.backlog, &self.confirmations);
         for dial in &mut self.dials {
             while let Some(&(at, slot, mark)) = dial.confirm.front()
@@ -179,12 +175,8 @@ impl Schedule {
                     dial.confirm.push_back((if next > now { next } else { now + dial.timing.confirm_interval }, slot, mark));
                 }
             }
-            let due = |slots: &[u32], at: Mono| {
-                // Later than its step begins where that has become longer, or the dial is new.
-                let at = at.floor(step).max(moved);
-                backlog.extend(slots.iter().map(|&slot| Waiting { at, slot, regular: true }));
-            };
-            dial.send(now, begun + step, LAG_MAX, due, &mut skipped);
+            let due = |slots: &[u32], at| backlog.extend(slots.iter().map(|&slot| Waiting { at, slot, regular: true }));
+            dial.send(now, step, LAG_MAX, due, &mut skipped);
         }
     }
 
@@ -315,7 +307,6 @@ impl Schedule {
         if let Some(&number) = self.by_timing.get(&timing) {
             return number;
         }
-        self.moved = self.moved.max(now);
         let free = self.dials.iter().position(Dial::is_unused);
         let number = match free {
             Some(number) => {

@@ -1,5 +1,5 @@
 //! The order in which a pass of a dial comes to its buckets: scattered over the circle, so that a few addresses lie far apart; where each
-//! bucket is going to have some, in groups of those that one turn of the engine sends, so that neighbours are probed together.
+//! bucket is going to have some, in groups of those that one step sends, so that neighbours are probed together.
 
 use super::STEP_MAX;
 
