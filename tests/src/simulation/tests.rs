@@ -158,6 +158,16 @@ fn what_waits_after_a_standstill_leaves_in_several_turns_and_nothing_of_it_is_lo
 }
 
 #[test]
+fn cap_a_little_above_what_is_asked_for_lets_all_of_it_leave() {
+    let cloud = Cloud { on_link: 40, routed: 0 };
+    // Twenty milliseconds, which is a step here, have room for two packets less a fiftieth.
+    let mut simulation = Simulation::new(1, &[("lab".to_owned(), cloud)], 80, Pps::new(99).unwrap()).unwrap();
+    simulation.push(table(cloud, policy)).unwrap();
+    simulation.run_until(Duration::from_secs(60));
+    assert_eq!((simulation.view().skipped.value(), verdicts(&simulation, Verdict::Up)), (0, 80));
+}
+
+#[test]
 fn miss_that_waits_for_its_gateway_says_nothing_once_the_link_is_down() {
     let mut simulation = simulation_by(Cloud { on_link: 0, routed: 400 }, impatient);
     simulation.run_until(Duration::from_secs(5));
