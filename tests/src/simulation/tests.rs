@@ -79,7 +79,9 @@ fn every_reply_is_counted_once_and_for_its_own_policy() {
     });
     let counts = counts(&simulation);
     assert!(moment.is_some() && counts.len() == 2, "sent, answered, RTTs: {counts:?}");
-    assert!(counts.iter().all(|(sent, replies, _)| *sent > 5_000 && (0..400).contains(&(sent - replies))), "{counts:?}");
+    // Under way is what left in this step and, not yet looked at, in the one before: of 1,200 addresses twenty milliseconds each.
+    let open: Vec<u64> = counts.iter().map(|(sent, replies, _)| sent - replies).collect();
+    assert!(counts.iter().all(|(sent, ..)| *sent > 5_000) && (1..=50).contains(&open.iter().sum::<u64>()), "{counts:?}");
     assert_eq!(counts.iter().map(|(_, replies, _)| replies).sum::<u64>(), simulation.view().totals.replies.value());
     let roster = simulation.ledger.roster();
     let last = |slot| simulation.view().last_reply_ms(slot, simulation.now(), moment.unwrap());
@@ -160,7 +162,7 @@ fn what_waits_after_a_standstill_leaves_in_several_turns_and_nothing_of_it_is_lo
 #[test]
 fn cap_a_little_above_what_is_asked_for_lets_all_of_it_leave() {
     let cloud = Cloud { on_link: 40, routed: 0 };
-    // Twenty milliseconds, which is a step here, have room for two packets less a fiftieth.
+    // A step of twenty milliseconds has two probes at times, and room for two less a fiftieth.
     let mut simulation = Simulation::new(1, &[("lab".to_owned(), cloud)], 80, Pps::new(99).unwrap()).unwrap();
     simulation.push(table(cloud, policy)).unwrap();
     simulation.run_until(Duration::from_secs(60));
