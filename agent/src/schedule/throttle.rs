@@ -4,7 +4,6 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::STEP_MAX;
 use crate::clock::Mono;
 
 /// Packets per second. Never zero: a cap fails closed, it does not turn into "no cap".
@@ -24,8 +23,9 @@ impl Pps {
     }
 }
 
-/// How much unused allowance is kept, in nanoseconds of it: that of the longest step, no burst.
-const KEPT_NANOS: u64 = STEP_MAX.as_nanos() as u64;
+/// How much unused allowance is kept, in nanoseconds of it: no burst. That is half of the longest step: where the cap is so near, the rest
+/// of the step's probes follow by the millisecond.
+const KEPT_NANOS: u64 = 10_000_000;
 
 /// Says how many packets may leave now. Counts in packet-nanoseconds, so that no fraction is lost.
 #[derive(Debug)]
