@@ -144,7 +144,7 @@ pub fn rtt_histogram() -> Histogram<u64> {
 /// From here on a probe is counted as very late.
 pub const VERY_LATE: Duration = Duration::from_millis(10);
 
-/// Lateness of probes against their turn, and of the engine's turns against their tick: 1 us to 10 s, in nanoseconds.
+/// Lateness of probes against the beginning of their step, and of the engine's turns against their tick: 1 us to 10 s, in nanoseconds.
 pub fn late_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 10_000_000_000, 2).unwrap_or_else(|_| unreachable!("the bounds are constants that fit"))
 }
@@ -227,7 +227,7 @@ pub struct View {
     pub stalls: Count,
     /// Lateness of probes, in nanoseconds.
     pub late: Mutex<Histogram<u64>>,
-    /// Probes that left more than [`VERY_LATE`] after their turn: exact, where the histogram's cells are wide.
+    /// Probes that left more than [`VERY_LATE`] after the beginning of their step: exact, where the histogram's cells are wide.
     pub late_10ms: Count,
     /// Time between two turns of the engine beyond its tick, in nanoseconds.
     pub pauses: Mutex<Histogram<u64>>,

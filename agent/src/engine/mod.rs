@@ -17,6 +17,7 @@ mod judge;
 mod losses;
 mod network;
 mod note;
+mod pace;
 mod send;
 mod sight;
 mod way;
@@ -53,16 +54,6 @@ use crate::view::{self, View};
 
 /// The shortest turn of the engine.
 pub const TICK: Duration = Duration::from_millis(1);
-/// Between two departures of probes, and between two turns where nothing else is to be done: a turn costs hundreds of microseconds on an
-/// idle processor whatever it does (PERFORMANCE.md), so few probes leave many buckets of the dial at a time. Turns come at multiples
-/// on the clock of a step, of five milliseconds where that is less, or of one: so every step begins with a turn.
-const STEPS: [Duration; 5] = [STEP_MAX, Duration::from_millis(10), Duration::from_millis(5), Duration::from_millis(2), TICK];
-/// Probes of one step at most, where a shorter one can have fewer: they leave in one go.
-const MANY: u64 = 1_000;
-/// A longer step is only taken where it would have so few: a table that grows and shrinks a little keeps its step.
-const FEW: u64 = 900;
-/// One turn while a probe of an address that is not down was not answered soon, for its miss is to be seen soon after its deadline.
-const TICK_AWAITING: Duration = Duration::from_millis(5);
 /// What left is looked at in the first turn so long after it did: answers that take longer than that are looked for twice.
 const LOOK: Duration = Duration::from_millis(10);
 /// From a deadline to its judgement: a reply that came in just before it may still be on its way through the program.
@@ -299,32 +290,6 @@ impl Engine {
             self.refreshed = now;
             self.refresh(now);
         }
-    }
-
-    /// Between two departures. In the longer steps no address may wander: its next probe would come later than its interval says by a step.
-    fn pace(&self) -> Duration {
-        let rate = self.schedule.rate();
-        let fits = |step: &Duration| {
-            let most = if *step > self.step { FEW } else { MANY };
-            let few = rate * step.as_millis() as u64 <= most * 1_000;
-            *step <= self.step_max && few && (*step <= TICK_AWAITING || self.schedule.keeps(*step))
-        };
-        STEPS.into_iter().find(fits).unwrap_or(TICK)
-    }
-
-    /// How long after this turn the next one is due.
-    fn rest(&self, now: Mono) -> Duration {
-        // An address under suspicion wants its verdict to the millisecond; whoever pushed a table waits for it, and so does whoever lies
-        // behind a gateway that came or went, and a probe that the cap or a full queue did not let leave.
-        let changing = self.job.is_some() || self.networks.iter().any(Network::is_changing);
-        let turn = if changing || self.schedule.confirms() || self.schedule.waiting() > 0 || self.networks.iter().any(Network::is_held_up) {
-            TICK
-        } else if now < self.awaiting {
-            self.step.min(TICK_AWAITING)
-        } else {
-            self.step
-        };
-        (now.floor(turn) + turn).since(now)
     }
 
     /// Takes a command.

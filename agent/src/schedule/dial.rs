@@ -86,12 +86,12 @@ impl Dial {
 
     /// Whether nobody sits on it, nor is going to, and nothing of those who did is under way.
     pub(super) fn is_unused(&self) -> bool {
-        self.count == 0 && self.expected == 0 && self.confirm.is_empty() && self.deadlines.is_empty()
+        self.is_empty() && self.expected == 0 && self.confirm.is_empty() && self.deadlines.is_empty()
     }
 
-    /// Whether anybody sits on it.
-    pub(super) fn is_used(&self) -> bool {
-        self.count > 0
+    /// Whether nobody sits on it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// Probes a second.
@@ -103,7 +103,7 @@ impl Dial {
     pub(super) fn expect(&mut self, addresses: usize) {
         self.expected = addresses;
         self.filling.expected = addresses / self.buckets.len();
-        if self.count == 0 {
+        if self.is_empty() {
             let circle = self.buckets.len();
             self.filling.order = if addresses < circle { Order::scattered(circle) } else { Order::grouped(circle) };
             // The first ones need not wait for an interval.

@@ -267,7 +267,7 @@ impl Schedule {
 
     /// Whether every interval is a multiple of the step, so that no address's moment wanders.
     pub fn keeps(&self, step: Duration) -> bool {
-        self.dials.iter().filter(|dial| dial.is_used()).all(|dial| nanos(dial.timing.interval).is_multiple_of(nanos(step)))
+        self.dials.iter().filter(|dial| !dial.is_empty()).all(|dial| nanos(dial.timing.interval).is_multiple_of(nanos(step)))
     }
 
     /// Whether any slot is being confirmed, or was a moment ago.

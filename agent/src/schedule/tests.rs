@@ -93,7 +93,7 @@ fn addresses_that_were_expected_lie_evenly_in_long_runs_of_neighbours() {
         let rows: Vec<Vec<u32>> = (0..1000).map(|tick| send_all(&mut schedule, START + MS * tick)).collect();
         let most = rows.iter().map(|row| runs(row)).max();
         assert!(most <= Some(longest), "{addresses}: {most:?} runs in a bucket");
-        // Those of a long turn are neighbours too.
+        // Those of a long step are neighbours too.
         let most = rows.chunks(20).map(|rows| runs(&rows.concat())).max();
         assert!(most <= Some(longest), "{addresses}: {most:?} runs in twenty buckets");
     }
